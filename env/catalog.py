@@ -1,0 +1,305 @@
+"""The catalogue: GPU models, sites, tokens, networks and fleets, typed and validated from YAML.
+
+A network is one row of parameters for three orthogonal rules: allocation (who earns which share),
+settlement (in what it is paid) and commitment (what it costs to be there). Values and their sources
+live in `configs/catalog`; the formulas they feed live in `env/networks`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from env.errors import InputError
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+
+T = TypeVar("T")
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be finite")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_finite)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(config=_STRICT)
+class GpuModel:
+    """One GPU model; prices are a dated default, see `configs/catalog/gpus.yaml`."""
+
+    vram_gb: Positive
+    board_power_w: Positive
+    fp16_tflops: Positive  # dense tensor throughput
+    bandwidth_gb_s: Positive
+    rent_usd_h: Positive  # what a tenant pays to rent one GPU for an hour
+    capex_usd: Positive  # purchase price of one GPU with its share of the host
+    hashrate_mh_s: NonNegative = 0.0  # KawPow
+
+
+@dataclass(config=_STRICT)
+class Site:
+    """A place with an energy tariff by hour of day and common-cause outages."""
+
+    tariff_usd_kwh: Annotated[tuple[NonNegative, ...], Field(min_length=24, max_length=24)]
+    pue: Annotated[float, Field(ge=1, le=3)]
+    hosting_usd_gpu_h: NonNegative  # space, network and hands for an owned GPU
+    outages_per_year: NonNegative
+    outage_mean_h: Positive
+
+
+@dataclass(config=_STRICT)
+class Token:
+    """A token's start price and the parameters of its simulated price and liquidity."""
+
+    price_usd: Positive  # at the catalogue's date; in units of `quote` where that is set
+    beta_btc: Number
+    vol_annual: Positive  # of the idiosyncratic part
+    drift_annual: Number  # log drift of the idiosyncratic part
+    jumps_per_year: NonNegative
+    jump_sd: NonNegative
+    turnover_usd_day: Positive
+    quote: str | None = None  # another token this one is priced in (a subnet's alpha in TAO)
+    pool_quote: NonNegative = 0.0  # quote tokens in its constant-product pool; 0 = order book
+
+
+@dataclass(config=_STRICT)
+class Schedule:
+    """Tokens minted per day for the whole network as a function of the date.
+
+    kind names a function of `env.networks.emission`; the other keys are its parameters.
+    """
+
+    kind: Literal["constant", "halving", "linear", "geometric", "baseline", "inflation"]
+    tokens_per_day: NonNegative = 0.0  # at the catalogue's date (halving: per unhalved period)
+    decay_per_day: NonNegative = 0.0  # linear: tokens per day per day
+    decay_per_month: Share = 0.0  # geometric
+    start_date: str | None = None  # linear: day 1 of the schedule
+    issued: NonNegative = 0.0  # halving, inflation: supply at the catalogue's date
+    cap: NonNegative = 0.0  # halving: maximal supply
+    parameters: dict[str, Number] = field(default_factory=dict)  # baseline, inflation
+
+
+@dataclass(config=_STRICT)
+class Tier:
+    """A sub-pool reserved for some GPU models."""
+
+    share: Share  # of the network's pool
+    gpus: tuple[str, ...]
+
+
+@dataclass(config=_STRICT)
+class Emission:
+    """Tokens shared among providers: a pool pro rata to work, or a tournament over slots."""
+
+    schedule: Schedule
+    provider_share: Share  # of the schedule's tokens that reaches GPU providers
+    kind: Literal["pool", "tournament"] = "pool"
+    tiers: tuple[Tier, ...] = ()  # at most two; empty = one pool
+    cap_usd_per_work_h: NonNegative = 0.0  # pay per unit of work is capped at this; 0 = no cap
+    wallet_free_rigs: NonNegative = 0.0  # anti-fleet rule: rigs above this count are discounted
+    wallet_decay: NonNegative = 0.0  # exp(-decay * (rigs - free))
+    wallet_share: Share = 0.0  # part of the pool to which the anti-fleet rule applies
+    concentration: Positive = 1.0  # tournament: share goes as score ** concentration
+    miner_slots: NonNegative = 0.0  # tournament: slots open to miners
+    score_sd: NonNegative = 0.0  # tournament: log standard deviation of competitors' scores
+    immunity_h: NonNegative = 0.0  # tournament
+    registrations_per_h: NonNegative = 0.0  # tournament: each prunes the lowest slot
+
+
+@dataclass(config=_STRICT)
+class Demand:
+    """Customers who pay: leases of whole rigs, or metered requests spread over all suppliers."""
+
+    kind: Literal["lease", "request"]
+    price_per_work_h: Positive  # per unit of work and hour in use, in USD or tokens
+    paid_in: Literal["usd", "usd_pegged", "token"] = "usd"  # usd_pegged: USD price paid in tokens
+    outside_work: Positive = 100.0  # work units offered by others at hour 0 (lease-only networks)
+    utilisation: Share | None = None  # of supply in use at hour 0; None = what the margin implies
+    volatility: NonNegative = 0.3  # log standard deviation of demand around its level
+    take_rate: Share = 0.0
+    lease_mean_h: Positive = 24.0
+    queue: Literal["auction", "fifo", "rotation"] = "auction"
+    standby_tokens_per_rig_h: NonNegative = 0.0  # paid while available but not leased
+    break_penalty_h: NonNegative = 0.0  # hours of lease income lost by leaving before its end
+    rent_elasticity: Number = 1.0  # price follows the GPU rent index to this power
+    spread: Share = 0.0  # usd_pegged: lost in conversion
+    twap_h: NonNegative = 1.0  # usd_pegged: window of the price oracle
+
+
+@dataclass(config=_STRICT)
+class Commitment:
+    """What it costs to be there, to enter and to leave."""
+
+    provisioning_h: NonNegative = 0.1  # from the order to the first hour of work
+    warmup_h: NonNegative = 0.0  # time constant of the score: share of full pay reached over time
+    burn_tokens: NonNegative = 0.0  # least registration burn of a rig, in the token's quote token
+    burn_max_tokens: NonNegative = 0.0  # the chain's maximum for one registration; 0 = none
+    burn_step: Annotated[float, Field(ge=1)] = 1.0  # factor per registration
+    burn_half_life_h: Positive = 1.2
+    gas_usd: NonNegative = 0.0
+    collateral_tokens_per_work: NonNegative = 0.0  # locked per unit of work
+    collateral_tokens_per_rig: NonNegative = 0.0
+    unbonding_h: NonNegative = 0.0
+    vesting: tuple[tuple[Share, NonNegative, NonNegative], ...] = ()  # (share, delay h, linear h)
+    slash_per_h: Share = 0.0  # of collateral per hour of downtime
+    fault_multiple: NonNegative = 0.0  # of the hour's reward, lost per hour of downtime
+
+
+@dataclass(config=_STRICT)
+class Risk:
+    """Rates per year of what goes wrong with the network, and how its estimate errs."""
+
+    outages_per_year: NonNegative = 2.0
+    outage_mean_h: Positive = 6.0
+    rule_changes_per_year: NonNegative = 0.5
+    rule_change_sd: NonNegative = 0.25  # log standard deviation of emission per change
+    deaths_per_year: NonNegative = 0.0
+    unlaunched_share: Share = 0.0  # of worlds in which it starts only during the episode
+    estimate_lag_h: NonNegative = 6.0
+    estimate_sd: NonNegative = 0.15
+    spikes_per_year: NonNegative = 12.0
+    stops_per_year: NonNegative = 6.0
+
+
+@dataclass(config=_STRICT)
+class Work:
+    """How much work one GPU supplies, in units of the reference GPU.
+
+    table: per model, a model that is missing is not eligible. The other kinds are the ratio to the
+    reference GPU of FP16 throughput, memory bandwidth, VRAM, rent, hashrate; `rig`: one per rig.
+    """
+
+    kind: Literal["table", "fp16", "bandwidth", "vram", "rent", "hashrate", "rig"]
+    table: dict[str, NonNegative] = field(default_factory=dict)
+
+
+@dataclass(config=_STRICT)
+class Network:
+    """One network: brand, three rules, eligibility and risks."""
+
+    name: str
+    kind: Literal["established", "emerging", "floor"]
+    token: str | None  # None: paid in USD only
+    reference_gpu: str
+    work: Work
+    target_margin: Share  # gross margin at which outside supply neither enters nor leaves
+    entry_per_day: NonNegative = 0.1  # kappa of the entry of outside work
+    emission: Emission | None = None
+    demand: Demand | None = None
+    commitment: Commitment = field(default_factory=Commitment)
+    risk: Risk = field(default_factory=Risk)
+    min_vram_gb: NonNegative = 0.0
+    min_gpus: Annotated[int, Field(ge=1)] = 1  # per rig
+    gpus: tuple[str, ...] | None = None  # None: every model with enough VRAM
+    load: Share = 1.0  # of board power drawn while working
+
+
+@dataclass(config=_STRICT)
+class RigGroup:
+    """`count` identical rigs of a fleet."""
+
+    gpu: str
+    gpu_count: Annotated[int, Field(ge=1, le=64)]
+    count: Annotated[int, Field(ge=1)]
+    site: str
+    owned: bool = True
+
+
+@dataclass(config=_STRICT)
+class FleetSpec:
+    """A fixed fleet from groups, or (random_rigs > 0) one drawn anew for each world."""
+
+    rigs: tuple[RigGroup, ...] = ()
+    random_rigs: Annotated[int, Field(ge=0)] = 0
+
+
+def parse(kind: type[T], data: object, where: str) -> T:
+    """Validate plain data into a catalogue class; the first error becomes one clear line."""
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        expected = first["msg"].removeprefix("Input should be ")
+        raise InputError(f"{where}: {path}" if path else where, expected, first["input"]) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain data of a YAML file; a missing or malformed file is one clear line."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(str(path), "a YAML file", "no such file") from None
+    except yaml.YAMLError as error:
+        raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from None
+
+
+def preset(group: str, name: str) -> Any:
+    """The plain data of `configs/<group>/<name>.yaml`."""
+    path = CONFIG_DIR / group / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise InputError(group, f"one of {known}", name)
+    return read_yaml(path)
+
+
+def load_gpus() -> dict[str, GpuModel]:
+    return parse(dict[str, GpuModel], preset("catalog", "gpus"), "catalog/gpus.yaml")
+
+
+def load_sites() -> dict[str, Site]:
+    return parse(dict[str, Site], preset("catalog", "sites"), "catalog/sites.yaml")
+
+
+def load_tokens() -> dict[str, Token]:
+    return parse(dict[str, Token], preset("catalog", "tokens"), "catalog/tokens.yaml")
+
+
+def load_network(name: str) -> Network:
+    """A network by its name in the catalogue, or by the path of a YAML file of your own."""
+    path = CONFIG_DIR / "catalog" / "networks" / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    elif not path.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise InputError("network", f"a path ending in .yaml or one of {known}", name)
+    data = read_yaml(path)
+    if not isinstance(data, Mapping):
+        raise InputError(str(path), "a mapping", data)
+    return parse(Network, {"name": path.stem, **data}, path.name)
+
+
+def load_networks(selection: str | Mapping[str, Any]) -> tuple[Network, ...]:
+    """The networks of a preset of `configs/network`, or of `{"names": [...]}`; *off* is implied."""
+    data = preset("network", selection) if isinstance(selection, str) else selection
+    names = data.get("names") if isinstance(data, Mapping) else None
+    if not isinstance(names, list | tuple) or not names or len(set(names)) != len(names):
+        raise InputError("network.names", "a list of different network names, not empty", names)
+    networks = tuple(load_network(str(name)) for name in names)
+    if len({n.name for n in networks}) != len(networks):
+        raise InputError("network.names", "networks of different names", names)
+    return networks
+
+
+def load_fleet(selection: str | Mapping[str, Any]) -> FleetSpec:
+    """A preset of `configs/fleet` by name, or the same keys as a mapping."""
+    data = preset("fleet", selection) if isinstance(selection, str) else selection
+    fleet = parse(FleetSpec, data, "fleet")
+    if bool(fleet.rigs) == bool(fleet.random_rigs):
+        raise InputError("fleet", "either `rigs` or `random_rigs` above 0", data)
+    return fleet

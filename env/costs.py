@@ -1,0 +1,79 @@
+"""What a rig costs: energy, housing, locked collateral, entering and leaving a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from env.exogenous import Hour
+from env.scenario import Scenario
+from env.state import Fleet, Posting, State, per_network
+from env.terms import Terms
+
+
+def financing_rate_h(scenario: Scenario) -> float:
+    """Cost of capital per USD and hour."""
+    return scenario.economics.financing_rate_annual / 8760
+
+
+def energy_usd(fleet: Fleet, tariff: Tensor, load: Tensor) -> Tensor:
+    """Energy of the hour, [B, R]; a rented rig's energy is in its rent. tariff [B, S], load [B, R]."""
+    site_tariff = tariff.gather(1, fleet.site)
+    return fleet.owned * fleet.power_kw * site_tariff * load
+
+
+def housing_usd(fleet: Fleet, rent_ratio: Tensor) -> Tensor:
+    """Hosting of owned rigs, rent of rented ones at today's level, [B, R]; rent_ratio [B, G]."""
+    ratio = rent_ratio.gather(1, fleet.gpu)
+    return fleet.housing_usd_h * torch.where(fleet.owned > 0, 1.0, ratio)
+
+
+def burn_for(base_usd: Tensor, count: Tensor, step: Tensor) -> Tensor:
+    """Mean price of `count` registrations in one hour, each `step` times dearer than the last.
+
+    base (step^k - 1) / ((step - 1) k); subtensor's burn rises 1.26 times per registration.
+    """
+    grown = torch.exp(torch.log(step) * count) - 1
+    mean = grown / ((step - 1).clamp_min(1e-9) * count.clamp_min(1e-9))
+    return base_usd * torch.where((step > 1) & (count > 0), mean, 1.0)
+
+
+def leaving_usd(
+    scenario: Scenario, here: Terms, state: State, work: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Price of leaving the present network now: (broken lease, unbonding), [B, R] each.
+
+    A lease left before its end costs `break_h` hours of its rate, at most what is left of it.
+    Collateral stays locked for `unbonding_h`; what that costs in capital is booked when leaving.
+    """
+    broken = state.lease_rate * here.fee_usd * torch.minimum(state.lease_h, here.break_h)
+    unbonding = here.unbonding_h * financing_rate_h(scenario)
+    return broken, locked_usd(here, work) * unbonding
+
+
+def locked_usd(here: Terms, work: Tensor) -> Tensor:
+    """Collateral of each rig at today's token price, [B, R]."""
+    return (here.collateral_per_work * work + here.collateral_per_rig) * here.token_usd
+
+
+def registering_usd(
+    scenario: Scenario,
+    state: State,
+    hour: Hour,
+    here: Terms,
+    post: Posting,
+) -> tuple[Tensor, Tensor]:
+    """(burn and gas of each mover [B, R], the mark on the burn [B, N]) for the rigs that enter.
+
+    One registration per rig. Our registrations make the next ones dearer (1.26 times each on
+    Bittensor, up to the chain's maximum); the mark halves every `burn_half_life_h`.
+    """
+    rules = scenario.rules
+    entering = per_network(post.moved, post.assignment, scenario.network_count)
+    burn = hour.quotes.burn_usd * torch.exp(state.log_surcharge)
+    most = rules.burn_max_tokens * hour.quotes.burn_token_usd
+    price = torch.minimum(burn_for(burn, entering, rules.burn_step), most)
+    price = price.gather(1, post.assignment)
+    mark = state.log_surcharge + entering * torch.log(rules.burn_step)
+    fade = torch.exp(-0.6931472 / rules.burn_half_life_h)
+    return post.moved * (price + here.gas_usd), mark * fade
