@@ -85,13 +85,13 @@ class Schedule:
     """
 
     kind: Literal["constant", "halving", "linear", "geometric", "baseline", "inflation"]
-    tokens_per_day: NonNegative = 0.0  # at the catalogue's date (halving: per unhalved period)
+    tokens_per_day: NonNegative = 0.0  # on day 1; halving: before the first; constant: always
     decay_per_day: NonNegative = 0.0  # linear: tokens per day per day
-    decay_per_month: Share = 0.0  # geometric
-    start_date: str | None = None  # linear: day 1 of the schedule
+    decay_per_hour: Share = 0.0  # geometric
+    start_date: str | None = None  # linear, geometric: day 1 of the schedule
     issued: NonNegative = 0.0  # halving, inflation: supply at the catalogue's date
     cap: NonNegative = 0.0  # halving: maximal supply
-    parameters: dict[str, Number] = field(default_factory=dict)  # baseline, inflation
+    parameters: dict[str, Number] = field(default_factory=dict)  # halving, baseline, inflation
 
 
 @dataclass(config=_STRICT)
@@ -197,7 +197,8 @@ class Network:
     token: str | None  # None: paid in USD only
     reference_gpu: str
     work: Work
-    target_margin: Share  # gross margin at which outside supply neither enters nor leaves
+    target_margin: Annotated[float, Field(lt=1)]  # gross margin that holds outside supply level
+    supply_cost: Positive = 1.0  # outside suppliers' cost over the reference (sunk: below 1)
     entry_per_day: NonNegative = 0.1  # kappa of the entry of outside work
     emission: Emission | None = None
     demand: Demand | None = None

@@ -17,7 +17,7 @@ def financing_rate_h(scenario: Scenario) -> float:
 
 
 def energy_usd(fleet: Fleet, tariff: Tensor, load: Tensor) -> Tensor:
-    """Energy of the hour, [B, R]; a rented rig's energy is in its rent. tariff [B, S], load [B, R]."""
+    """Energy of the hour, [B, R]; a rented rig's is in its rent. tariff [B, S], load [B, R]."""
     site_tariff = tariff.gather(1, fleet.site)
     return fleet.owned * fleet.power_kw * site_tariff * load
 

@@ -123,7 +123,7 @@ def simulate(
 
 
 def _start(seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """Day after the catalogue's date and hour of the day at which each burn-in starts, int64 [B]."""
+    """Day after the catalogue's date and hour of the day of the burn-in's start, int64 [B]."""
     index = torch.tensor(name_hash("start"), device=seeds.device)
     w = words(seeds, Stream.START, index, torch.zeros_like(index))
     return (uniform(w[0]) * START_DAYS).long(), (uniform(w[1]) * 24).long()
@@ -219,8 +219,9 @@ def _fees(
 def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None:
     """Fill outside work, demand, burn, registrations and estimates hour by hour, in place.
 
-    Outside work follows profit with a lag: `W <- W exp(kappa dt clip(margin / target - 1, -3, 3))`,
-    where the margin is that of the reference GPU at the published price, without own work.
+    Outside work follows profit with a lag, `W <- W exp(kappa dt clip(margin / target - 1, -3, 3))`
+    (for a negative target the difference is divided by its size), where the margin is that of the
+    reference GPU at the published price, without own work.
     """
     rules, e = scenario.rules, scenario.economics
     outside0, demand0 = _equilibrium(scenario, seeds, q)
@@ -228,7 +229,7 @@ def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None
     keep_demand = 0.5 ** (1 / e.lease_demand_half_life_h)
     kick, kick_demand = (1 - keep**2) ** 0.5, (1 - keep_demand**2) ** 0.5
     lag = 1 - torch.exp(-1 / rules.lag_h.clamp_min(1e-3))
-    margin_target = rules.margin.clamp_min(0.05)
+    scale = rules.margin.abs().clamp_min(0.05)
     step, decay = torch.log(rules.burn_step), 0.6931472 / rules.burn_half_life_h
     spike, stop = _feed_faults(scenario, seeds, total)
     outside = outside0
@@ -261,7 +262,7 @@ def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None
         q.estimate_age_h[hour] = age
         burn_log = (burn_log + step * count - decay).clamp_min(0.0)
         margin = 1 - rules.reference_cost / truth.clamp_min(1e-30)
-        drive = (margin / margin_target - 1).clamp(-3.0, 3.0)
+        drive = ((margin - rules.margin) / scale).clamp(-3.0, 3.0)
         outside = outside * torch.exp(rules.entry_per_h * drive)
         outside = torch.minimum(outside, outside0 * OUTSIDE_CEILING)
         outside = torch.maximum(outside, outside0 * OUTSIDE_FLOOR)

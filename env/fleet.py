@@ -28,7 +28,7 @@ def rig_names(scenario: Scenario) -> tuple[str, ...]:
 
 
 def draw_fleet(scenario: Scenario, seeds: Tensor) -> Fleet:
-    """The fleet of each world; [1, R] for a fixed fleet, [B, R] for a random one. seeds int64 [B]."""
+    """The fleet of each seed (int64 [B]): [1, R] for a fixed fleet, [B, R] for a random one."""
     index = name_hashes(rig_names(scenario), seeds.device)
     if scenario.fleet.random_rigs:
         w = words(seeds[:, None], Stream.FLEET, index, torch.zeros_like(index))

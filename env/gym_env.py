@@ -65,7 +65,7 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     Ends: by truncation after `horizon` hours, with the `ledger` in `info`; never by termination.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise InputError("render_mode", "ansi or rgb_array", render_mode)
         self.scenario = build_scenario(fleet, networks, market, objective, horizon, device)
         self.render_mode = render_mode
-        self.observation_space = observation_space(self.scenario)
+        self.observation_space: spaces.Space[Any] = observation_space(self.scenario)
         self.action_space = action_space(self.scenario)
         self._first_seed = 0
         self._episode = 0
@@ -105,9 +105,7 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             self._first_seed, self._episode = seed, 0
         elif self._world is not None:
             self._episode += 1
-        self._world = World.start(
-            self.scenario, [episode_seed(self._first_seed, self._episode)]
-        )
+        self._world = World.start(self.scenario, [episode_seed(self._first_seed, self._episode)])
         self._history = [self._assignment()]
         return self._observe(), {}
 
@@ -133,7 +131,7 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._mask.reshape(-1)
 
     def render(self) -> Any:
-        """A table of rigs and networks (ansi), or the allocation so far as a picture (rgb_array)."""
+        """A table of rigs and networks (ansi), or a picture of the allocation (rgb_array)."""
         if self.render_mode is None:
             return None
         from env.render import picture, table

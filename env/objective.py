@@ -14,7 +14,7 @@ from env.catalog import _STRICT, NonNegative, Positive, parse, preset
 
 @dataclass(config=_STRICT)
 class Objective:
-    """profit: net profit; log_growth: growth of log equity; downside: profit less a loss penalty."""
+    """profit; log_growth: growth of log equity; downside: profit less a penalty on losses."""
 
     kind: Literal["profit", "log_growth", "downside"] = "profit"
     equity_days: Positive = 90.0  # initial equity in days of nominal cost

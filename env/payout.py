@@ -66,10 +66,14 @@ def market(scenario: Scenario, hour: Hour, post: Posting) -> Market:
 
 def pool_tokens(scenario: Scenario, met: Market, post: Posting) -> Tensor:
     """Tokens per unit of mass in each rig's sub-pool, [B, R]."""
-    return met.pool_tokens.flatten(1).gather(1, post.assignment + scenario.network_count * post.tier)
+    return met.pool_tokens.flatten(1).gather(
+        1, post.assignment + scenario.network_count * post.tier
+    )
 
 
-def pay(scenario: Scenario, hour: Hour, met: Market, here: Terms, post: Posting, state: State) -> Pay:
+def pay(
+    scenario: Scenario, hour: Hour, met: Market, here: Terms, post: Posting, state: State
+) -> Pay:
     """Pay every rig for its place in the pool, its lease or its requests."""
     index = post.assignment.unsqueeze(1).expand(-1, 2, -1)
     use, hazard = torch.stack((met.use, met.hazard), 1).gather(2, index).unbind(1)
@@ -85,7 +89,9 @@ def pay(scenario: Scenario, hour: Hour, met: Market, here: Terms, post: Posting,
     rate = torch.where(begins, fee * post.work, state.lease_rate)
     leased = held | begins
     waiting = on & ~leased & is_lease
-    units_usd = post.working * fee_usd * torch.where(leased, rate, here.request * use * fee * post.work)
+    units_usd = (
+        post.working * fee_usd * torch.where(leased, rate, here.request * use * fee * post.work)
+    )
     native_fee_usd = native * units_usd
     pool = pool_tokens(scenario, met, post) * post.mass
     tokens = pool + here.standby_tokens * post.working * waiting + native_fee_usd / token_usd

@@ -1,4 +1,4 @@
-"""What goes down and when: networks, sites, rigs. Events are drawn as times and painted on hours."""
+"""What goes down and when: networks, sites, rigs. Events are times, painted on hours."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def jumps(
     sd: Tensor,
     hours: int,
 ) -> Tensor:
-    """Sum of normal jumps so far, float32 [hours, B, M]: the log of a level that changes in steps."""
+    """Sum of normal jumps so far, float32 [hours, B, M]: the log of a level that moves in steps."""
     worlds, entities = seeds.shape[0], index.shape[0]
     level = torch.zeros(hours + 1, worlds, entities, device=seeds.device)
     count = event_count(float(rate_per_h.max()) if rate_per_h.numel() else 0.0, hours)

@@ -42,9 +42,10 @@ def table(world: World) -> str:
             status = f"leased, {float(state.lease_h[0, r]):.0f} h left"
         else:
             status = "working"
+        profit_h, tenure = float(state.last_net_usd[0, r]), float(state.tenure_h[0, r])
         lines.append(
             f"{rig:<32}{names[int(state.assignment[0, r])]:<22}"
-            f"{float(state.last_net_usd[0, r]):>14.3f}{float(state.tenure_h[0, r]):>10.0f}  {status}"
+            f"{profit_h:>14.3f}{tenure:>10.0f}  {status}"
         )
     return "\n".join(lines)
 
@@ -69,7 +70,9 @@ def picture(world: World, history: np.ndarray) -> np.ndarray:
     if len(rigs) <= 64:
         axes.set_yticks(np.arange(len(rigs)) + 0.5, rigs, fontsize=6)
     profit = float(world.ledger()["net_usd"][0].sum())
-    axes.set_title(f"where each rig works; profit so far {profit:,.0f} USD", fontsize=10, loc="left")
+    axes.set_title(
+        f"where each rig works; profit so far {profit:,.0f} USD", fontsize=10, loc="left"
+    )
     used = [k for k in range(len(names)) if (history == k).any()]
     axes.legend(
         handles=[Patch(color=colours[k], label=names[k]) for k in used],

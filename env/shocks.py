@@ -92,7 +92,7 @@ def words(
 
 
 def uniform(word: Tensor) -> Tensor:
-    """A word to a float32 in the open interval (0, 1): 23 bits and a half, exact in float32, so never 0 or 1."""
+    """A word to a float32 in the open interval (0, 1): 23 bits and a half, never 0 or 1."""
     return ((word >> 9).to(torch.float32) + 0.5) * (1.0 / (1 << 23))
 
 

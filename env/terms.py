@@ -56,7 +56,8 @@ def rule_table(scenario: Scenario) -> Tensor:
 
 def terms(scenario: Scenario, hour: Hour, assignment: Tensor) -> Terms:
     """Gather the terms of every rig; assignment int64 [B, R]."""
-    rules = scenario.rule_table[:, assignment].unbind(0)
+    table = scenario.rule_table.unsqueeze(1).expand(-1, *hour.table.shape[::2])  # [F, B, N]
+    rules = table.gather(2, assignment.expand(len(table), *assignment.shape)).unbind(0)
     index = assignment.unsqueeze(1).expand(-1, hour.table.shape[1], -1)
     quotes = Quotes(*hour.table.gather(2, index).unbind(1))
     return Terms(*rules, *(getattr(quotes, name) for name in _FROM_QUOTES))

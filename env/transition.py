@@ -120,7 +120,8 @@ def _settle(
         "energy_usd": energy_usd(fleet, hour.tariff, load),
         "housing_usd": housing_usd(fleet, hour.rent_ratio),
         "burn_usd": burn,
-        "penalty_usd": broken + down * (here.slash_per_h * locked + here.fault_multiple * missed_usd),
+        "penalty_usd": broken
+        + down * (here.slash_per_h * locked + here.fault_multiple * missed_usd),
         "financing_usd": unbonding + locked * financing_rate_h(scenario),
     }
     gross = paid.native_usd + paid.cash_usd

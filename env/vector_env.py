@@ -83,7 +83,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._out(self._observation), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """One hour: actions [B, R] in 0..N -> observation, reward [B], terminated, truncated, info."""
+        """One hour of every world under its orders, [B, R] in 0..N."""
         orders = checked_orders(actions, (self.num_envs, self.scenario.rig_count), self.scenario)
         illegal = self.world.state.illegal
         reward_rig, outcome = self.world.step(orders)

@@ -17,7 +17,7 @@ from env.networks.allocation import use_of_supply
 from env.objective import rewards
 from env.observation import derive, facts, network_static, remember, rig_static
 from env.scenario import BURN_IN_H, Scenario
-from env.shocks import Stream, exponential, name_hash, uniform, words
+from env.shocks import Stream, exponential, uniform, words
 from env.state import LEDGER, Fleet, Outcome, State, take
 from env.transition import step
 
@@ -121,9 +121,9 @@ def initial_state(scenario: Scenario, fleet: Fleet, seeds: Tensor, hour: Hour) -
     assignment = torch.where(nowhere, scenario.network_count - 1, assignment)
     pick = assignment.unsqueeze(-1)
     use = use_of_supply(q.demand_work, q.outside_work, scenario.economics.utilisation_cap)
-    use, fee = torch.stack((use, q.fee), 1).gather(
-        2, assignment.unsqueeze(1).expand(-1, 2, -1)
-    ).unbind(1)
+    use, fee = (
+        torch.stack((use, q.fee), 1).gather(2, assignment.unsqueeze(1).expand(-1, 2, -1)).unbind(1)
+    )
     leased = (uniform(w[0]) < use) & (rules.lease[assignment] > 0)
     left = (exponential(w[1]) * rules.lease_mean_h[assignment]).clamp_min(1.0)
     rate = fee * fleet.work.gather(2, pick).squeeze(-1)

@@ -18,7 +18,6 @@ from env.errors import InputError
 
 CATALOGUE_DATE = datetime.date(2026, 11, 23)  # hour 0 is 00:00 UTC of this day
 DAYS_PER_YEAR = 365.0
-HOURS_PER_MONTH = 24 * 365.25 / 12
 FILECOIN_EPOCH_S = 30.0
 
 Hours = NDArray[np.float64]
@@ -49,14 +48,13 @@ def morpheus_per_day(
     return max(0.0, start - step * (date - first_day).days)
 
 
-def geometric_per_month(first: float, decay: float, month: int) -> float:
-    """Tokens of month `month` (0 = the first) when each month mints `decay` less than the last."""
-    return first * math.exp(month * math.log1p(-decay))
+def geometric_per_hour(first: float, decay: float, hour: float) -> float:
+    """Tokens of hour `hour` (0 = the first): `first (1 - decay)^hour`.
 
-
-def geometric_first_month(first_year: float, decay: float) -> float:
-    """First month of a geometric schedule whose first twelve months mint `first_year`."""
-    return first_year / sum(geometric_per_month(1.0, decay, month) for month in range(12))
+    io.net: 500 M x 8 % / 8,760 in the first hour, 1.38869523959793e-5 less each hour for 175,319
+    hours; docs.iog.net/docs/token-emission-schedule.
+    """
+    return first * math.exp(hour * math.log1p(-decay))
 
 
 def filecoin_lambda() -> float:
@@ -150,14 +148,7 @@ def _halving_steps(
 
 def _linear(schedule: Schedule, hours: Hours) -> Hours:
     """Day by day, each day's tokens spread evenly over its hours."""
-    if schedule.start_date is None:
-        raise InputError("emission.schedule.start_date", "a date, for kind linear", None)
-    try:
-        first_day = datetime.date.fromisoformat(schedule.start_date)
-    except ValueError:
-        raise InputError(
-            "emission.schedule.start_date", "a date as YYYY-MM-DD", schedule.start_date
-        ) from None
+    first_day = _first_day(schedule)
     days = np.floor(hours / 24).astype(np.int64)
     distinct, place = np.unique(days, return_inverse=True)
     start, step = schedule.tokens_per_day, schedule.decay_per_day
@@ -170,10 +161,23 @@ def _linear(schedule: Schedule, hours: Hours) -> Hours:
     return np.asarray(per_day[place].reshape(hours.shape) / 24)
 
 
+def _first_day(schedule: Schedule) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(schedule.start_date or "")
+    except ValueError:
+        raise InputError(
+            "emission.schedule.start_date", "a date as YYYY-MM-DD", schedule.start_date
+        ) from None
+
+
 def _geometric(schedule: Schedule, hours: Hours) -> Hours:
-    """`tokens_per_day` in the catalogue's month, `decay_per_month` less each month after it."""
-    months = np.floor(hours / HOURS_PER_MONTH)
-    return np.asarray(schedule.tokens_per_day / 24 * (1 - schedule.decay_per_month) ** months)
+    """`tokens_per_day / 24` in the first hour of `start_date`, `decay_per_hour` less each hour."""
+    since = 24 * (CATALOGUE_DATE - _first_day(schedule)).days
+    first, decay = schedule.tokens_per_day / 24, schedule.decay_per_hour
+    minted = [
+        geometric_per_hour(first, decay, h + since) if h + since >= 0 else 0.0 for h in hours.flat
+    ]
+    return np.reshape(np.array(minted), hours.shape)
 
 
 def _baseline(schedule: Schedule, hours: Hours) -> Hours:
