@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from env.events import jumps, spells
 from env.market import Prices, simulate_prices
 from env.networks.allocation import use_of_supply
-from env.reliability import jumps, rig_availability, spells
+from env.reliability import rig_availability
 from env.scenario import BURN_IN_H, START_DAYS, Scenario
 from env.shocks import Stream, exponential, name_hash, normals, uniform, words
 from env.state import Fleet

@@ -124,6 +124,10 @@ def _halving(schedule: Schedule, hours: Hours) -> Hours:
     counts only what is shared out), half of that after it, and so on.
     """
     grow = schedule.parameters.get("issued_per_day", schedule.tokens_per_day) / 24
+    if schedule.cap <= 0:
+        raise InputError(
+            "emission.schedule.cap", "the maximal supply, for kind halving", schedule.cap
+        )
     times, factors = _halving_steps(
         schedule.issued, schedule.cap, grow, float(hours.max(initial=0))
     )

@@ -1,0 +1,135 @@
+"""What the two scripts share: exit codes, and a run folder as the source of a configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from agents.run_folder import read_config
+from env.errors import InputError
+
+T = TypeVar("T")
+
+_ADVICE = (
+    "To append",
+    "Config search path",
+    "See https",
+    "full_key",
+)  # lines of Hydra's that go too far
+ELSEWHERE = ("fleet", "network", "market", "horizon", "device", "threads", "evaluation")
+
+
+def guarded(job: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
+    """Run a job; bad input leaves with exit code 2, an interrupt with 130, both with one line.
+
+    Called inside Hydra's task too: Hydra adds a line of its own to what passes through it.
+    """
+    refused: tuple[type[Exception], ...] = (InputError, *also)
+    try:
+        return job()
+    except refused as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _one_line(error: BaseException) -> str:
+    """The message without Hydra's advice on syntax and paths, then its cause: the key's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not isinstance(error, InputError):
+        lines = list(takewhile(lambda line: not line.startswith(_ADVICE), lines))
+        if error.__cause__ is not None:
+            lines += str(error.__cause__).splitlines()[:1]
+        if key := getattr(error, "full_key", None):
+            lines.insert(0, f"{key}:")
+    return " ".join(lines)
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """`run=FOLDER` of a command line: its folder, its configuration, what is asked beside it."""
+
+    arguments: list[str]  # for Hydra
+    folder: Path | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()  # top-level keys that the command line sets
+
+    @property
+    def part(self) -> Path:
+        """Where in the run folder the scores go: those of other worlds beside the run's own."""
+        if not self.changed:
+            return Path("evaluation")
+        asked = " ".join(sorted(self.arguments))
+        return Path("evaluation", hashlib.sha256(asked.encode()).hexdigest()[:8])
+
+    def apply(self, composed: Mapping[str, Any]) -> dict[str, Any]:
+        """The run's own configuration, with what the command line changed from the composed one."""
+        if self.folder is None:
+            return dict(composed)
+        return {**self.config, **{key: composed[key] for key in self.changed}}
+
+
+def earlier_run(arguments: list[str]) -> EarlierRun:
+    """Resolve `run=FOLDER` before Hydra composes.
+
+    Scoring elsewhere (other worlds, other evaluation settings) is allowed; what contradicts the run
+    is an InputError. The run's own overrides come first, so that `market.prices=` finds its group.
+    """
+    runs = [a.removeprefix("run=") for a in arguments if a.startswith("run=")]
+    if not runs or runs[-1] in ("", "null"):
+        return EarlierRun(arguments)
+    folder = Path(runs[-1])
+    config = read_config(folder)
+    asked = [a for a in arguments if not a.startswith("run=")]
+    changed: list[str] = []
+    kept: list[str] = []
+    for argument in asked:
+        key = argument.lstrip("+~").split("=")[0]
+        top = key.split(".")[0].split("@")[0]
+        if top in ELSEWHERE:
+            changed.append(top)
+        elif not argument.startswith("-") and top != "hydra":
+            _agrees(config, argument, key)
+            continue
+        kept.append(argument)
+    in_place = [f"hydra.run.dir={_quoted(folder)}", "hydra.output_subdir=null"]
+    own = [a for a in _own_overrides(folder) if not a.startswith("hydra.")]
+    return EarlierRun(
+        [*own, *kept, f"run={_quoted(folder)}", *in_place],
+        folder,
+        config,
+        tuple(dict.fromkeys(changed)),
+    )
+
+
+def _agrees(config: dict[str, Any], argument: str, key: str) -> None:
+    """Refuse an override whose value is not the run's own."""
+    own: Any = config
+    for part in key.split("."):
+        own = own.get(part) if isinstance(own, dict) else None
+    value = yaml.safe_load(argument.partition("=")[2] or "null")
+    if own is None or own != value:
+        expected = f"what the run was made with ({own})" if own is not None else "no such key"
+        raise InputError(key, f"{expected} beside run=", value)
+
+
+def _own_overrides(folder: Path) -> list[str]:
+    path = folder / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        raise InputError("run", "a run folder (with .hydra/overrides.yaml)", str(folder))
+    return [str(a) for a in yaml.safe_load(path.read_text(encoding="utf-8")) or []]
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value in Hydra's grammar, whatever characters it has."""
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

@@ -1,0 +1,89 @@
+"""The folder of a run: atomic files, what it ran on, and where each part lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from env.errors import InputError
+
+_PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "hydra-core", "wandb")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(name, path)
+
+
+def write_folder_atomic(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a new folder that appears under its name only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        fill(draft)
+        os.replace(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def to_json(value: Any) -> str:
+    """JSON as every file of a run has it: sorted by insertion, readable, ending in a newline."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def start_run(folder: Path, config: dict[str, Any]) -> None:
+    """Record what a run was asked to do (`config.yaml`) and on what (`environment.json`)."""
+    write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_atomic(folder / "environment.json", to_json(environment()))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration of an earlier run; a folder without one is an input error."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise InputError("run", "a run folder (with config.yaml)", str(folder))
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise InputError(str(path), "a mapping", data)
+    return data
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, threads, code and command line; no user, host or environment variable."""
+    return {
+        "argv": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch_threads": torch.get_num_threads(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changes": _git("status", "--porcelain"),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the code's folder; None where there is no git or no repository."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

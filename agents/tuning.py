@@ -1,0 +1,30 @@
+"""Random search of a rule's knobs on training worlds, so that the opponent is an honest one.
+
+Bergstra, Bengio: "Random Search for Hyper-Parameter Optimization" (JMLR 13, 2012).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agents.rules import RULES, Rule
+from agents.scoring import score
+from env.scenario import Scenario
+from env.world import World, future
+
+
+def tune(name: str, scenario: Scenario, seeds: list[int], settings: int, seed: int = 0) -> Rule:
+    """The best of the rule's defaults and `settings` log-uniform draws, by mean net USD."""
+    kind = RULES[name]
+    rng = np.random.default_rng(seed)
+    candidates: list[Rule] = [kind()]
+    for _ in range(settings if kind.KNOBS else 0):
+        logs = {knob: rng.uniform(*np.log(limits)) for knob, limits in kind.KNOBS.items()}
+        candidates.append(kind(**{knob: float(np.exp(log)) for knob, log in logs.items()}))
+    if len(candidates) == 1:
+        return candidates[0]
+    shared = future(scenario, seeds)
+    worth = [
+        score(World.start(scenario, seeds, shared), rule).net_usd.mean() for rule in candidates
+    ]
+    return candidates[int(np.argmax(worth))]

@@ -1,0 +1,72 @@
+"""Which worlds are for what: training, validation and test never share a seed or a date."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from env.errors import InputError
+from env.scenario import Scenario, build_scenario
+
+WORLDS_PER_SPLIT = 1 << 20
+TRAINING_BLOCK = 4096  # training worlds of one run before those of the next run's seed
+_FILES = ("prices", "turnover", "rents", "availability")  # market keys that hold a path
+
+
+class Split(Enum):
+    """A use of worlds; the value is the name of its date range on replay."""
+
+    TRAIN = "train"  # seeds 0 .. 2^20 - 1: policies are trained and rules are tuned here
+    VALIDATION = "validation"  # 2^20 .. 2^21 - 1: what a sweeper may look at
+    TEST = "test"  # from 2^21: results, never looked at before
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class WorldConfig:
+    """The worlds: fleet, networks, market, objective and length, as the environment takes them."""
+
+    fleet: dict[str, Any]
+    network: dict[str, Any]
+    market: dict[str, Any]
+    objective: dict[str, Any]
+    horizon: Annotated[int, Field(ge=1)]
+    device: str
+
+
+def world_seeds(split: Split, count: int, run_seed: int = 0) -> list[int]:
+    """Seeds of `count` worlds; only the training worlds depend on the run's own seed."""
+    first = list(Split).index(split) * WORLDS_PER_SPLIT
+    if split is Split.TRAIN:
+        first += run_seed * TRAINING_BLOCK % WORLDS_PER_SPLIT
+    return list(range(first, first + count))
+
+
+def make_scenario(config: WorldConfig, split: Split) -> Scenario:
+    """The scenario on the market's part for this split; its seeds come from `world_seeds`."""
+    check_device(config.device)
+    replayed = config.market.get("kind") == "replay"
+    market = {**config.market, "split": split.value} if replayed else config.market
+    return build_scenario(
+        config.fleet, config.network, market, config.objective, config.horizon, config.device
+    )
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch does not know or this machine does not have."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError("device", "a device of this machine (cpu, cuda)", name) from error
+
+
+def absolute_files(market: dict[str, Any]) -> dict[str, Any]:
+    """The market with its files' paths made absolute, so that a run can be scored from anywhere."""
+    return {
+        key: str(Path(value).resolve()) if key in _FILES and isinstance(value, str) else value
+        for key, value in market.items()
+    }

@@ -1,0 +1,197 @@
+"""The two scripts as a user runs them, their exit codes, and the wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import evaluate
+import train
+
+ROOT = Path(__file__).resolve().parent.parent
+SMOKE = ("experiment=smoke", "tracking=disabled")
+
+
+def command(script: str, *overrides: str) -> list[str]:
+    return [sys.executable, str(ROOT / script), *overrides]
+
+
+def run(script: str, *overrides: str, cwd: Path) -> str:
+    """The standard output of a script that must succeed; Hydra's folders go below `cwd`."""
+    done = subprocess.run(command(script, *overrides), cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def table(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("│")]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("scripts")
+def test_train_leaves_a_run_folder_that_evaluate_scores_alike(tmp_path: Path) -> None:
+    printed = run("train.py", *SMOKE, f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    again = run("train.py", *SMOKE, f"hydra.run.dir={tmp_path}/again", cwd=tmp_path)
+    folder = tmp_path / "run"
+    assert table(printed) == table(again)
+    for name in ("metrics.csv", "config.yaml", "evaluation/scores.csv", "evaluation/summary.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+    assert yaml.safe_load((folder / "config.yaml").read_text())["agent"]["num_envs"] == 4
+    assert json.loads((folder / "environment.json").read_text())["torch_threads"] == 1
+    assert {p.suffix for p in (folder / "checkpoints").rglob("*.*")} == {".json", ".safetensors"}
+    assert [row.split()[1] for row in table(printed)] == [
+        "ppo",
+        "hold",
+        "greedy",
+        "percent_threshold",
+        "ema_hysteresis",
+    ]
+
+    before = sorted(tmp_path.rglob("*"))
+    summary = (folder / "evaluation" / "summary.json").read_bytes()
+    assert table(run("evaluate.py", f"run={folder}", cwd=tmp_path)) == table(printed)
+    assert (folder / "evaluation" / "summary.json").read_bytes() == summary
+    assert sorted(tmp_path.rglob("*")) == before  # in place, no stray output folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_an_interrupt_leaves_a_checkpoint_and_says_where(tmp_path: Path) -> None:
+    arguments = (*SMOKE, "agent.total_timesteps=100000000", f"hydra.run.dir={tmp_path}")
+    with subprocess.Popen(
+        command("train.py", *arguments),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as job:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "metrics.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        job.send_signal(signal.SIGINT)
+        _, said = job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert said.startswith("stopped after ")
+    assert len(said.splitlines()) == 1
+    assert list(tmp_path.glob("checkpoints/step_*/policy.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["agent.lerning_rate=1e-3"], "'agent.lerning_rate'"),
+        (["+agent.lerning_rate=1e-3"], "agent.lerning_rate"),
+        (["fleet=huge"], "'fleet/huge'"),
+        (["agent.n_steps=many"], "agent.n_steps"),
+        (["agent.batch_size=100"], "agent.batch_size: expected a divisor"),
+        (["horizon=-1"], "horizon"),
+        (["device=abacus"], "device: expected a device of this machine"),
+        (["fleet=["], "'['"),
+        (["market=replay"], "market.prices"),
+        (["market=replay", "market.prices=nowhere.csv"], "nowhere.csv"),
+        (["evaluation.rules.ema_hysteresis.margn=1"], "margn"),
+        (["+evaluation.rules.luck={}"], "evaluation.rules: expected one of hold, greedy"),
+    ],
+)
+def test_bad_configuration_is_exit_code_2_and_one_line_that_names_the_key(
+    overrides: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["train.py", *SMOKE, *overrides, f"hydra.run.dir={tmp_path}/run"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as stopped:
+        train.script()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_rule_alone_is_scored_beside_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate.py", "policy=greedy", "experiment=smoke", f"hydra.run.dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    evaluate.script()
+    assert [row.split()[1] for row in table(capsys.readouterr().out)] == ["hold", "greedy"]
+    assert set(json.loads((tmp_path / "evaluation" / "summary.json").read_text())["policies"]) == {
+        "hold",
+        "greedy",
+    }
+
+
+def earlier(folder: Path, seed: int = 0) -> Path:
+    """What `run=` reads before it looks for a checkpoint."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("[experiment=smoke]")
+    (folder / "config.yaml").write_text(f"seed: {seed}\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["run=nowhere"], "run: expected a run folder"),
+        (["run=RUN", "seed=1"], "seed: expected what the run was made with (0) beside run=, got 1"),
+        (["run=RUN", "policy=greedy"], "policy: expected no such key beside run="),
+        (["run=RUN", "experiment=smoke"], "experiment: expected no such key beside run="),
+        (["policy=gready", "experiment=smoke"], "policy: expected one of hold, greedy"),
+    ],
+)
+def test_evaluate_refuses_what_contradicts_a_run(
+    overrides: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = earlier(tmp_path / "run")
+    filled = [o.replace("RUN", str(folder)) for o in overrides]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *filled])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.script()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_configuration(tmp_path: Path) -> None:
+    """setuptools leaves out folders named `env` unless told, and data files unless listed."""
+    source = tmp_path / "source"
+    for name in ("agents", "configs", "env"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(source)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    for pattern in ("agents/**/*.py", "configs/**/*.yaml", "env/**/*.py"):
+        ours = {p.relative_to(ROOT) for p in ROOT.glob(pattern)}
+        assert ours == {p.relative_to(installed) for p in installed.glob(pattern)}
+    look = "import env.catalog as c; print(c.__file__, len(c.load_networks('core')))"
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(str(installed))
