@@ -20,17 +20,15 @@ BASELINE = "hold"
 
 def rules(config: Config, only: str | None = None) -> dict[str, Policy]:
     """The configured rules, or `only` one of them with the baseline, tuned first if asked for."""
-    names = [BASELINE, *config.evaluation.rules] if only is None else [BASELINE, only]
-    chosen: dict[str, Policy] = {}
-    for name in dict.fromkeys(names):
-        knobs = config.evaluation.rules.get(name, {})
-        chosen[name] = make_rule(name, knobs, "policy" if name == only else "evaluation.rules")
-    if config.evaluation.tune_settings:
+    settings = config.evaluation
+    names = dict.fromkeys([BASELINE, *settings.rules] if only is None else [BASELINE, only])
+    where = "evaluation.rules" if only is None else "policy"
+    chosen = {name: make_rule(name, settings.rules.get(name, {}), where) for name in names}
+    if settings.tune_settings:
         scenario = make_scenario(config, Split.TRAIN)
-        seeds = world_seeds(Split.TRAIN, config.evaluation.tune_worlds)
-        for name in chosen:
-            chosen[name] = tune(name, scenario, seeds, config.evaluation.tune_settings)
-    return chosen
+        seeds = world_seeds(Split.TRAIN, settings.tune_worlds)
+        chosen = {n: tune(r, scenario, seeds, settings.tune_settings) for n, r in chosen.items()}
+    return dict(chosen)
 
 
 def compare(

@@ -89,7 +89,7 @@ class EmaHysteresis:
     KNOBS: ClassVar[Ranges] = {
         "horizon_h": (6.0, 720.0),
         "margin": (0.03, 3.0),
-        "attention": (0.04, 1.0),
+        "attention": (0.042, 1.0),
     }
 
     def __call__(self, observation: Observation) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,7 +55,7 @@ class AgentConfig:
     ent_coef: Annotated[float, Field(ge=0)]
     max_grad_norm: Positive
     hidden: tuple[Count, ...]
-    hold_logit: float
+    first_hold: Annotated[float, Field(gt=0, lt=1)]
 
     def check(self) -> None:
         """Refuse what no single field shows."""
@@ -149,8 +150,10 @@ def make_model(config: AgentConfig, worlds: VecNormalize, device: torch.device) 
     )
     assert isinstance(worlds.action_space, spaces.MultiDiscrete)
     with torch.no_grad():  # logits [R, N + 1], order 0 = hold
-        head = model.policy.get_submodule("action_net").get_parameter("bias")
-        head.view(len(worlds.action_space), -1)[:, 0] += config.hold_logit
+        bias = model.policy.get_submodule("action_net").get_parameter("bias")
+        head = bias.view(len(worlds.action_space), -1)
+        odds = config.first_hold / (1.0 - config.first_hold)
+        head[:, 0] += math.log(odds * (head.shape[1] - 1))
     return model
 
 

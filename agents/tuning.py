@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.rules import RULES, Rule
+from agents.rules import Rule
 from agents.scoring import score
 from env.scenario import Scenario
 from env.world import World, future
 
 
-def tune(name: str, scenario: Scenario, seeds: list[int], settings: int, seed: int = 0) -> Rule:
-    """The best of the rule's defaults and `settings` log-uniform draws, by mean net USD."""
-    kind = RULES[name]
+def tune(rule: Rule, scenario: Scenario, seeds: list[int], settings: int, seed: int = 0) -> Rule:
+    """The best of the rule as it is and `settings` log-uniform draws of its knobs, by net USD."""
+    kind = type(rule)
     rng = np.random.default_rng(seed)
-    candidates: list[Rule] = [kind()]
+    candidates: list[Rule] = [rule]
     for _ in range(settings if kind.KNOBS else 0):
         logs = {knob: rng.uniform(*np.log(limits)) for knob, limits in kind.KNOBS.items()}
         candidates.append(kind(**{knob: float(np.exp(log)) for knob, log in logs.items()}))
     if len(candidates) == 1:
-        return candidates[0]
+        return rule
     shared = future(scenario, seeds)
-    worth = [
-        score(World.start(scenario, seeds, shared), rule).net_usd.mean() for rule in candidates
-    ]
+    worth = [score(World.start(scenario, seeds, shared), one).net_usd.mean() for one in candidates]
     return candidates[int(np.argmax(worth))]

@@ -1,4 +1,4 @@
-"""Rare events: drawn as times, a few exponentials an episode, and painted on its hours."""
+"""Rare events, drawn as times: when they happen, spells of downtime, levels that move in steps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ def event_count(rate_per_h: float, hours: int) -> int:
     """How many events to draw so that missing one is a matter of 1e-8: mean plus six deviations."""
     mean = rate_per_h * hours
     return math.ceil(mean + 6 * math.sqrt(mean)) + 2 if mean else 0
+
+
+def event_times(
+    seeds: Tensor, stream: Stream, index: Tensor, rate_per_h: Tensor, hours: int, first: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Hours at which a Poisson process fires and a standard normal for each event, [K, B, M].
+
+    seeds [B]; index and rate_per_h [M]. Counters run from `first`; events past the end are there.
+    """
+    count = event_count(float(rate_per_h.max()), hours)
+    numbers = torch.arange(first, first + count, device=seeds.device)[:, None, None]
+    w = words(seeds[:, None], stream, index, numbers)
+    times = torch.cumsum(exponential(w[0]) / rate_per_h.clamp_min(1e-12), 0)
+    return times, normals(w[1], w[2])[0]
+
+
+def add_steps(increments: Tensor, times: Tensor, sizes: Tensor) -> None:
+    """Add each event's size at its hour, in place: increments [T, B, M], the others [K, B, M]."""
+    last = increments.shape[0] - 1
+    inside = torch.where(times < last + 1, sizes, 0.0)
+    increments.scatter_add_(0, times.clamp_max(last).long(), inside)
 
 
 def spells(

@@ -19,8 +19,9 @@ from env.networks.allocation import use_of_supply
 from env.reliability import rig_availability
 from env.scenario import BURN_IN_H, START_DAYS, Scenario
 from env.shocks import Stream, exponential, name_hash, normals, uniform, words
-from env.state import Fleet
+from env.state import Fleet, select
 
+BLOCK = 128  # worlds simulated at a time on a CPU
 CHUNK_H = 128  # hours of random words drawn at a time, to bound memory
 OUTSIDE_FLOOR, OUTSIDE_CEILING = 1e-3, 1e3  # outside work relative to hour 0
 
@@ -100,7 +101,33 @@ def simulate(
 
     `hours` after the burn-in default to the horizon. Fewer give the same world cut short, to the
     bit: nothing here looks ahead (interpolated replay prices apart, which `prices` can carry).
+    On a CPU large batches are simulated in blocks that fit its caches.
     """
+    worlds = len(seeds)
+    if worlds <= BLOCK or seeds.device.type != "cpu" or prices is not None:
+        return _simulate(scenario, fleet, seeds, hours, prices)
+    out: Exogenous | None = None
+    for start in range(0, worlds, BLOCK):
+        rows = slice(start, start + BLOCK)
+        part = _simulate(scenario, select(fleet, rows), seeds[rows], hours, None)
+        if out is None:
+            out = Exogenous(
+                **{
+                    f.name: (one := getattr(part, f.name)).new_empty(
+                        len(one), worlds, *one.shape[2:]
+                    )
+                    for f in fields(part)
+                }
+            )
+        for f in fields(part):
+            getattr(out, f.name)[:, rows] = getattr(part, f.name)
+    assert out is not None
+    return out
+
+
+def _simulate(
+    scenario: Scenario, fleet: Fleet, seeds: Tensor, hours: int | None, prices: Prices | None
+) -> Exogenous:
     total = BURN_IN_H + 1 + (scenario.horizon_h if hours is None else hours)
     full = simulate_prices(scenario.market, seeds) if prices is None else prices
     start_day, start_hour = _start(seeds)

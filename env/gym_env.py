@@ -96,6 +96,7 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise gymnasium.error.ResetNeeded("call reset before step")
         return self._world
 
+    @torch.inference_mode()
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -109,6 +110,7 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._history = [self._assignment()]
         return self._observe(), {}
 
+    @torch.inference_mode()
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:

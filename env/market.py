@@ -1,123 +1,70 @@
-"""Token prices and GPU rents of an episode: simulated, or replayed from a file.
+"""Prices, rents and turnover of a whole episode, from a law or from a recorded history.
 
-Both markets come through `simulate_prices`. Every price at the start of an episode is the
-catalogue's (times a spread in a simulated world), so that yields stay comparable over the years.
+Both kinds go through `build_market`, which reads and checks files once, and `simulate_prices`, a
+function of the seeds alone. A replay applies the log returns of a window of the file to the
+catalogue's start prices; whatever the file lacks in that window follows the law, on the replayed
+moves of BTC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass as plain
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from env.catalog import (
-    _STRICT,
-    GpuModel,
-    NonNegative,
-    Number,
-    Positive,
-    Share,
-    Token,
-    parse,
-    preset,
-)
+from env.bridge import History, Window, draw_window
+from env.catalog import GpuModel, Token
 from env.errors import InputError
-from env.events import event_count, jumps
-from env.replay import History, load_history, replayed
-from env.shocks import Stream, exponential, name_hash, name_hashes, normals, uniform, words
+from env.market_spec import MarketSpec, load_market
+from env.rents import simulate_rents
+from env.shocks import name_hashes
+from env.synthetic import (
+    FACTOR,
+    TokenLaw,
+    draw_regimes,
+    factor_path,
+    own_paths,
+    simulate_turnover,
+    start_levels,
+    token_law,
+)
 
-HOURS_PER_YEAR = 8760.0
-CHUNK_H = 128  # hours of random words drawn at a time, to bound memory
-Three = Annotated[tuple[Number, ...], Field(min_length=3, max_length=3)]
+__all__ = ["BuiltMarket", "MarketSpec", "Prices", "build_market", "load_market", "simulate_prices"]
 
-
-@dataclass(config=_STRICT)
-class Regimes:
-    """Bear, flat and bull: annual log drift and volatility of Bitcoin, mean length in days."""
-
-    drift_annual: Three
-    vol_annual: Three
-    mean_days: Positive
-
-
-@dataclass(config=_STRICT)
-class Rents:
-    """Listed rents move in steps: per model, for all models at once, and a level per world."""
-
-    steps_per_year: NonNegative
-    step_sd: NonNegative
-    common_step_sd: NonNegative
-    level_sd: NonNegative
+_LARGEST_LOG_MOVE = 30.0  # keeps any price finite in float32
 
 
-@dataclass(config=_STRICT)
-class MarketSpec:
-    """A market's configuration; the keys from `prices` on are for replay."""
-
-    kind: Literal["synthetic", "replay"]
-    regimes: Regimes
-    btc_jumps_per_year: NonNegative
-    btc_jump_sd: NonNegative
-    common_share: Share  # of the tokens' own variance that is one common factor
-    level_sd: NonNegative
-    turnover_sd: NonNegative
-    rents: Rents
-    prices: str | None = None
-    split: Literal["train", "validation", "test", "all"] = "train"
-    shares: Annotated[tuple[Share, ...], Field(min_length=3, max_length=3)] = (0.60, 0.15, 0.25)
-    embargo_days: NonNegative = 7.0
-    start: str | None = None
-    end: str | None = None
-
-
-@plain(frozen=True)
+@dataclass(frozen=True)
 class BuiltMarket:
-    """A market ready to simulate; `horizon_h` may be shorter than asked for on a short history."""
+    """A market ready to simulate, for the tokens in use and a length of episode."""
 
     spec: MarketSpec
-    token_names: tuple[str, ...]
-    index: Tensor  # int64 [P]
-    quote: Tensor  # int64 [P] row of the quote token, itself where there is none
-    price: Tensor  # [P] at the catalogue's date, in quote units
-    beta: Tensor  # [P]
-    vol_h: Tensor  # [P] own diffusion per square root of an hour
-    drift_h: Tensor  # [P]
-    jump_p: Tensor  # [P] probability of a jump in an hour
-    jump_sd: Tensor  # [P]
-    btc_corr: Tensor  # [P] correlation of an hour's return with Bitcoin's
-    gpu_index: Tensor  # int64 [G]
-    horizon_h: int
+    law: TokenLaw
+    gpu_index: Tensor  # int64 [G], name hashes
     burn_in_h: int
-    history: History | None
+    horizon_h: int  # what was asked for, or less where the file is too short
+    history: History | None = None
+
+    @property
+    def token_names(self) -> tuple[str, ...]:
+        return self.law.names
+
+    @property
+    def hours(self) -> int:
+        return self.burn_in_h + self.horizon_h + 1
 
 
-@plain(frozen=True)
+@dataclass(frozen=True)
 class Prices:
-    """Prices of a batch of worlds, float32, burn-in first, T = burn_in + horizon + 1."""
+    """The market of B worlds, time-major; hour 0 is the start of the burn-in."""
 
-    token_usd: Tensor  # [T, B, P]
+    token_usd: Tensor  # [T, B, P] USD per token
     btc_usd: Tensor  # [T, B]
-    rent_ratio: Tensor  # [T, B, G] over the catalogue's rent
-    turnover_ratio: Tensor  # [T, B, P] over the catalogue's daily turnover
-    regime: Tensor  # int8 [T, B] 0 bear, 1 flat, 2 bull; -1 in a replay
-
-
-def load_market(selection: str | Mapping[str, Any]) -> MarketSpec:
-    """A preset of `configs/market` by name, or its keys as a mapping (defaults: synthetic's)."""
-    data = dict(preset("market", selection) if isinstance(selection, str) else selection)
-    data.pop("defaults", None)
-    base = preset("market", "synthetic")
-    spec = parse(MarketSpec, {**base, **data}, "market")
-    if spec.kind == "replay" and spec.prices in (None, "???"):
-        raise InputError("market.prices", "the path of a CSV or Parquet file", spec.prices)
-    if abs(sum(spec.shares) - 1) > 1e-6:
-        raise InputError("market.shares", "three shares that sum to 1", list(spec.shares))
-    return spec
+    rent_ratio: Tensor  # [T, B, G] rent over the catalogue's
+    turnover_ratio: Tensor  # [T, B, P] daily turnover over the catalogue's
+    regime: Tensor  # int8 [T, B]: 0 bear, 1 flat, 2 bull; -1 in a replay
 
 
 def build_market(
@@ -126,149 +73,80 @@ def build_market(
     gpus: Mapping[str, GpuModel],
     horizon_h: int,
     burn_in_h: int,
-    device: torch.device,
+    device: torch.device | str = "cpu",
 ) -> BuiltMarket:
-    """Read and check everything once. `tokens` holds BTC and every quote token."""
-    names = list(tokens)
+    """Check and prepare the market of `tokens` (BTC among them) for episodes of `horizon_h`."""
+    if FACTOR not in tokens:
+        raise InputError("catalog/tokens.yaml", f"the market's factor {FACTOR}", list(tokens))
+    place = torch.device(device)
     history = None
     if spec.kind == "replay":
-        history = load_history(spec, names, horizon_h, burn_in_h, device)
-        horizon_h = history.horizon_h
+        from env.replay import load_history  # pandas takes half a second to import
 
-    def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)
-
-    rows = list(tokens.values())
+        history, horizon_h = load_history(spec, tokens, horizon_h, burn_in_h, place)
     return BuiltMarket(
         spec=spec,
-        token_names=tuple(names),
-        index=name_hashes(names, device),
-        quote=torch.tensor([names.index(t.quote or n) for n, t in tokens.items()], device=device),
-        price=column([t.price_usd for t in rows]),
-        beta=column([0.0 if n == "BTC" else t.beta_btc for n, t in tokens.items()]),
-        vol_h=column([0.0 if n == "BTC" else t.vol_annual for n, t in tokens.items()])
-        / HOURS_PER_YEAR**0.5,
-        drift_h=column([0.0 if n == "BTC" else t.drift_annual for n, t in tokens.items()])
-        / HOURS_PER_YEAR,
-        jump_p=column([0.0 if n == "BTC" else t.jumps_per_year for n, t in tokens.items()])
-        / HOURS_PER_YEAR,
-        jump_sd=column([t.jump_sd for t in rows]),
-        btc_corr=column([_btc_correlation(n, t, tokens) for n, t in tokens.items()]),
-        gpu_index=name_hashes(list(gpus), device),
-        horizon_h=horizon_h,
+        law=token_law(tokens, spec, place),
+        gpu_index=name_hashes(list(gpus), place),
         burn_in_h=burn_in_h,
+        horizon_h=horizon_h,
         history=history,
     )
 
 
-def _btc_correlation(name: str, token: Token, tokens: Mapping[str, Token]) -> float:
-    """Of an hour's return with Bitcoin's, from the catalogue's beta and volatilities."""
-    if name == "BTC":
-        return 1.0
-    common = token.beta_btc * tokens["BTC"].vol_annual
-    own = token.vol_annual**2 + token.jumps_per_year * token.jump_sd**2
-    return float(common / (common**2 + own) ** 0.5)
-
-
 def simulate_prices(market: BuiltMarket, seeds: Tensor) -> Prices:
-    """Prices of each seed (int64 [B]) for a whole episode; the same for any batch and row."""
-    hours = market.burn_in_h + market.horizon_h + 1
-    regime = _regimes(market, seeds, hours)
-    log = _token_returns(market, seeds, hours)  # own part first, [T, B, P]
-    btc = market.token_names.index("BTC")
-    factor = _btc_returns(market, seeds, regime)  # [T, B]
-    recorded = None
+    """The market of each seed (int64 [B]), burn-in and episode; T = burn-in + horizon + 1.
+
+    At hour `burn_in_h` a price is the catalogue's, times a level drawn from the seed (synthetic) or
+    exactly (replay).
+    """
+    spec, law, hours, anchor = market.spec, market.law, market.hours, market.burn_in_h
+    path, z = own_paths(law, seeds, hours)
+    regime = draw_regimes(spec.regimes, seeds, hours)
+    btc = factor_path(spec, seeds, regime, z)
+    turnover = simulate_turnover(spec.turnover_law, law.index, seeds, hours)
+    window = None
     if market.history is not None:
         regime = torch.full_like(regime, -1)
-        recorded, known = replayed(market.history, market.index, market.btc_corr, seeds, hours)
-        change = torch.diff(recorded[:, :, btc], dim=0, prepend=recorded[:1, :, btc])
-        factor = torch.where(known[:, btc], change, factor)
-    log.addcmul_(factor.unsqueeze(-1), market.beta)
-    log[:, :, btc] = factor
-    log = torch.cumsum(log, 0)
-    if recorded is not None:
-        log = torch.where(known, recorded, log)
-    log = log - log[market.burn_in_h].clone()
-    if market.history is None:
-        log = log + market.spec.level_sd * _spread(market, seeds)[0]
-    ratio = market.quote != torch.arange(len(market.quote), device=seeds.device)
-    own = torch.exp(log) * market.price
-    token_usd = torch.where(ratio, own * own[:, :, market.quote], own)
-    turnover = torch.exp(log + market.spec.turnover_sd * _spread(market, seeds)[1])
+        window = draw_window(
+            market.history, seeds, hours, anchor, spec.bridge_dof, spec.bridge_loading
+        )
+        btc = _recorded_factor(market.history, window, btc)
+    path += law.beta * (btc - btc[anchor]).unsqueeze(-1)
+    path -= path[anchor].clone()
+    if window is None:
+        path += start_levels(law, seeds)
+    for token, quote in law.quotes:
+        path[..., token] += path[..., quote]
+    if market.history is not None and window is not None:
+        _record(law, market.history, window, anchor, path, turnover)
+    token_usd = torch.exp(path.clamp_(-_LARGEST_LOG_MOVE, _LARGEST_LOG_MOVE)).mul_(law.start_usd)
     return Prices(
-        token_usd=token_usd.clamp(1e-30, 1e30),
-        btc_usd=token_usd[:, :, btc],
-        rent_ratio=_rents(market, seeds, hours),
-        turnover_ratio=turnover.clamp(1e-12, 1e12),
-        regime=regime.to(torch.int8),
+        token_usd=token_usd,
+        btc_usd=token_usd[..., law.names.index(FACTOR)].contiguous(),
+        rent_ratio=simulate_rents(spec.rents, market.gpu_index, seeds, hours, anchor),
+        turnover_ratio=turnover,
+        regime=regime,
     )
 
 
-def _spread(market: BuiltMarket, seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """Level of each token's price and turnover in a world, standard normals [B, P]."""
-    zero = torch.zeros_like(market.index)
-    w = words(seeds[:, None], Stream.BASIS, market.index, zero)
-    price, turnover = normals(w[0], w[1])
-    return price * (market.vol_h > 1e-6), turnover
+def _recorded_factor(history: History, window: Window, btc: Tensor) -> Tensor:
+    """Log BTC [T, B]: recorded where the window knows it, else as simulated."""
+    if FACTOR not in history.names:
+        return btc
+    column = history.names.index(FACTOR)
+    return torch.where(window.known[:, column], window.path[..., column], btc)
 
 
-def _regimes(market: BuiltMarket, seeds: Tensor, hours: int) -> Tensor:
-    """The regime of each hour, int64 [T, B]: exponential lengths, then one of the other two."""
-    mean_h = 24 * market.spec.regimes.mean_days
-    count = event_count(1 / mean_h, hours)
-    index = torch.tensor(name_hash("regime"), device=seeds.device)
-    numbers = torch.arange(count + 1, device=seeds.device)[:, None]
-    w = words(seeds, Stream.REGIME, index, numbers)  # [K, B]
-    first = (uniform(w[0][0]) * 3).long()
-    steps = 1 + (uniform(w[1][1:]) * 2).long()  # one or two states on
-    state = torch.cat((first[None], first + torch.cumsum(steps, 0))) % 3
-    start = torch.cumsum(exponential(w[2][1:]) * mean_h, 0)
-    clock = torch.arange(hours, device=seeds.device)[:, None]
-    passed = torch.zeros(hours, len(seeds), dtype=torch.int64, device=seeds.device)
-    for k in range(count):
-        passed += clock >= start[k]
-    return state.gather(0, passed)
-
-
-def _btc_returns(market: BuiltMarket, seeds: Tensor, regime: Tensor) -> Tensor:
-    """Hourly log returns of the simulated Bitcoin, [T, B]."""
-    r, spec = market.spec.regimes, market.spec
-    drift = torch.tensor(r.drift_annual, device=seeds.device)[regime] / HOURS_PER_YEAR
-    vol = torch.tensor(r.vol_annual, device=seeds.device)[regime] / HOURS_PER_YEAR**0.5
-    index = torch.tensor(name_hash("BTC"), device=seeds.device)
-    hour = torch.arange(len(regime), device=seeds.device)[:, None]
-    w = words(seeds, Stream.TOKEN, index, hour)
-    z, size = normals(w[0], w[1])
-    jump = (uniform(w[2]) < spec.btc_jumps_per_year / HOURS_PER_YEAR) * size * spec.btc_jump_sd
-    return drift + vol * z + jump
-
-
-def _token_returns(market: BuiltMarket, seeds: Tensor, hours: int) -> Tensor:
-    """Hourly log returns of each token beside Bitcoin's part, [T, B, P]: diffusion and jumps."""
-    out = torch.empty(hours, len(seeds), len(market.index), device=seeds.device)
-    common_index = torch.tensor(name_hash("alt-factor"), device=seeds.device)
-    shared = market.spec.common_share**0.5
-    alone = (1 - market.spec.common_share) ** 0.5
-    for start in range(0, hours, CHUNK_H):
-        hour = torch.arange(start, min(start + CHUNK_H, hours), device=seeds.device)
-        w = words(seeds[:, None], Stream.TOKEN, market.index, hour[:, None, None])
-        z, size = normals(w[0], w[1])
-        c = words(seeds, Stream.TOKEN, common_index, hour[:, None])
-        common = normals(c[0], c[1])[0].unsqueeze(-1)
-        jump = (uniform(w[2]) < market.jump_p) * size * market.jump_sd
-        part = market.vol_h * (shared * common + alone * z) + jump + market.drift_h
-        out[start : start + CHUNK_H] = part
-    return out
-
-
-def _rents(market: BuiltMarket, seeds: Tensor, hours: int) -> Tensor:
-    """Rent over the catalogue's, by GPU model: a level per world and steps, [T, B, G]."""
-    rents = market.spec.rents
-    rate = torch.full((), rents.steps_per_year / HOURS_PER_YEAR, device=seeds.device)
-    everyone = name_hashes(["rent-index"], seeds.device)
-    sd = torch.ones((), device=seeds.device)
-    own = jumps(seeds, Stream.RENT, market.gpu_index, rate, sd * rents.step_sd, hours)
-    common = jumps(seeds, Stream.RENT, everyone, rate, sd * rents.common_step_sd, hours)
-    w = words(seeds, Stream.BASIS, everyone, torch.zeros_like(everyone))
-    level = rents.level_sd * normals(w[0], w[1])[0]
-    return torch.exp(own + common + level[:, None])
+def _record(
+    law: TokenLaw, history: History, window: Window, anchor: int, path: Tensor, turnover: Tensor
+) -> None:
+    """Put what is recorded in the place of what was simulated, [T, B, P] both, in place."""
+    for column, name in enumerate(history.names):
+        token, known = law.names.index(name), window.known[:, column]
+        recorded = window.path[..., column]
+        path[..., token] = torch.where(known, recorded - recorded[anchor], path[..., token])
+        if len(window.turnover):
+            traded = window.turnover[..., column]
+            here = torch.isfinite(traded).all(0)
+            turnover[..., token] = torch.where(here, traded, turnover[..., token])

@@ -131,21 +131,18 @@ def column(group: str, name: str) -> int:
 
 
 def rig_static(scenario: Scenario, fleet: Fleet) -> Tensor:
-    """The columns of `RIG_STATIC`, float32 [1|B, R, .]."""
+    """The columns of `RIG_STATIC`, float32 [., 1|B, R]."""
     vram, fp16, bandwidth = scenario.gpus[:3, fleet.gpu].unbind(0)
     values = (fleet.gpu_count, vram, fp16, bandwidth, fleet.power_kw, fleet.owned)
-    return torch.stack((*values, fleet.tiebreak.expand(fleet.gpu.shape)), -1)
+    return torch.stack((*values, fleet.tiebreak.expand(fleet.gpu.shape)))
 
 
 def network_static(scenario: Scenario) -> Tensor:
-    """The columns of `NETWORK_STATIC`, float32 [N, .]."""
+    """The columns of `NETWORK_STATIC`, float32 [., 1, N]."""
     rules = scenario.rules
-    by_name = {
-        "break_h": rules.break_h,
-        "token_daily_sd": scenario.token_daily_sd[rules.token],
-    }
-    columns = [by_name.get(c.name, getattr(rules, c.name, None)) for c in NETWORK_STATIC]
-    return torch.stack([c for c in columns if c is not None], -1)
+    sd = scenario.token_daily_sd[rules.token]
+    columns = [sd if c.name == "token_daily_sd" else getattr(rules, c.name) for c in NETWORK_STATIC]
+    return torch.stack(columns).unsqueeze(1)
 
 
 def facts(
@@ -192,14 +189,21 @@ def facts(
     rent_index = torch.exp(torch.log(hour.rent_ratio).mean(-1))
     fixed_rigs, fixed_networks = static
     return Facts(
-        rigs=torch.cat((fixed_rigs.expand(worlds, rigs, -1), torch.stack(moving, -1)), -1),
-        networks=torch.cat((fixed_networks.expand(worlds, n, -1), torch.stack(quoted, -1)), -1),
+        rigs=_columns(fixed_rigs, moving, (worlds, rigs)),
+        networks=_columns(fixed_networks, quoted, (worlds, n)),
         mass=fleet.mass,
         assignment=state.assignment,
         market=torch.stack(
             (hour.btc_usd, rent_index, hour.hour_of_day, state.equity_usd.float(), nominal), -1
         ),
     )
+
+
+def _columns(fixed: Tensor, moving: tuple[Tensor, ...], shape: tuple[int, int]) -> Tensor:
+    """Columns side by side, [B, M, columns]: a view of column-major memory, several times faster
+    to write, and to read column by column. fixed is [columns, 1|B, M]."""
+    columns = fixed.expand(-1, *shape).unbind(0)
+    return torch.stack((*columns, *moving), 1).movedim(1, -1)
 
 
 def remember(memory: Tensor | None, estimate: Tensor, token_usd: Tensor, dt_h: float) -> Tensor:
@@ -217,33 +221,30 @@ def derive(known: Facts, memory: Tensor | None, dt_h: float) -> tuple[dict[str, 
     r = dict(zip((c.name for c in RIG_FACTS), known.rigs.unbind(-1), strict=True))
     memory = remember(memory, n["estimate_usd"], n["token_usd"], dt_h)
     worlds, rigs = known.assignment.shape
-    networks = known.networks.shape[1]
-    mass = known.mass.expand(worlds, rigs, networks)
-    rows = torch.arange(networks, device=mass.device)
-    is_here = known.assignment.unsqueeze(-1) == rows
-    here = is_here.float()
+    mass = known.mass.expand(worlds, rigs, known.networks.shape[1])
+    pick = known.assignment.unsqueeze(-1)
+    here = torch.zeros_like(mass).scatter(2, pick, torch.ones_like(pick, dtype=mass.dtype))
+    away = 1 - here
 
     def on(name: str) -> Tensor:
         return n[name].unsqueeze(1)  # [B, 1, N]
 
-    others = on("own_work") - here * mass
-    dilution = on("outside_work") / (on("outside_work") + others + mass).clamp_min(1e-20)
-    energy = (r["owned"] * r["power_kw"] * r["tariff_usd_kwh"]).unsqueeze(-1) * on("load")
+    def of(name: str) -> Tensor:
+        return r[name].unsqueeze(-1)  # [B, R, 1]
+
+    dilution = on("outside_work") / (on("outside_work") + on("own_work") + mass * away)
+    energy = of("owned") * of("power_kw") * of("tariff_usd_kwh") * on("load")
     kept = mass * (1 - on("lockup"))
-    average = memory[:, 1].unsqueeze(1)
-    ema = average * kept - energy
+    ema = memory[:, 1].unsqueeze(1) * kept - energy
     lost_h = on("provisioning_h") + on("warmup_h")
-    entry = on("gas_usd") + on("burn_usd") + lost_h * torch.relu(ema)
-    entry = (entry + r["leaving_usd"].unsqueeze(-1)) * (1 - here)
-    legal = (mass > 0) & (on("open") > 0) & ~is_here
-    hold = torch.ones_like(legal[..., :1])
+    entry = (on("gas_usd") + on("burn_usd")) + lost_h * torch.relu(ema) + of("leaving_usd")
+    legal = (mass > 0).to(mass.dtype) * on("open") * away
+    pairs = (here, mass, dilution, on("estimate_usd") * kept - energy, ema, entry * away)
     observation = {
         "rigs": known.rigs,
-        "networks": torch.cat((known.networks, memory.transpose(1, 2)), -1),
-        "pairs": torch.stack(
-            (here, mass, dilution, on("estimate_usd") * kept - energy, ema, entry), -1
-        ),
+        "networks": torch.cat((known.networks.movedim(-1, 1), memory), 1).movedim(1, -1),
+        "pairs": torch.stack(pairs, 1).movedim(1, -1),
         "market": known.market,
-        "action_mask": torch.cat((hold, legal), -1).float(),
+        "action_mask": torch.cat((torch.ones_like(legal[..., :1]), legal), -1),
     }
     return observation, memory

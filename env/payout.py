@@ -88,10 +88,10 @@ def pay(
     left = torch.where(begins, (here.lease_mean_h * hour.lease_draw).clamp_min(1.0), state.lease_h)
     rate = torch.where(begins, fee * post.work, state.lease_rate)
     leased = held | begins
+    served = torch.where(leased, left.clamp(max=1.0), 1.0)  # a lease may end within the hour
     waiting = on & ~leased & is_lease
-    units_usd = (
-        post.working * fee_usd * torch.where(leased, rate, here.request * use * fee * post.work)
-    )
+    requested = here.request * use * fee * post.work
+    units_usd = post.working * served * fee_usd * torch.where(leased, rate, requested)
     native_fee_usd = native * units_usd
     pool = pool_tokens(scenario, met, post) * post.mass
     tokens = pool + here.standby_tokens * post.working * waiting + native_fee_usd / token_usd

@@ -1,259 +1,282 @@
-"""Recorded token prices: a wide CSV or Parquet of closes, hours filled by a seeded bridge.
+"""Recorded closes from a CSV or Parquet file, checked and laid on a regular grid of time.
 
-The only file that imports pandas. `replayed` returns log prices on the hours of each world's
-window; what the file does not hold in a window, the market simulates on the recorded Bitcoin.
+The only file of `env` that imports pandas. One column `date` or `timestamp`, then one of USD closes
+for each token, daily or hourly. Whatever cannot be used is one line naming the file and the field.
 """
 
 from __future__ import annotations
 
-import itertools
+import datetime
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from env.bridge import History, closes_needed
+from env.catalog import Token
 from env.errors import InputError
-from env.shocks import Stream, name_hash, normals, uniform, words
+from env.market_spec import MarketSpec
+from env.rules import total_vol
+from env.synthetic import FACTOR
 
-if TYPE_CHECKING:
-    from env.market import MarketSpec
-
-GAP_DAYS = 7  # closes further apart than this split the series
-TREND_DAYS = 30  # trailing days behind the bridge's volatility
-SHORTEST_H = 72
-CHUNK_H = 128
-PAD_H = 24 * GAP_DAYS + 1  # a segment between closes may begin this long before a window
+SHORTEST_H = 72  # an episode shorter than this teaches nothing
+LEAST_RETURNS = 10  # fewer trailing returns: the catalogue's volatility instead
+_TIME_COLUMNS = ("date", "timestamp", "datetime", "time")
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class History:
-    """A file on an hourly grid; P tokens in the market's order, NaN-free where `known`."""
+class _Grid:
+    """Values by time step and token; NaN where the file has nothing."""
 
-    line: Tensor  # [H, P] straight line between the logs of the closes
-    known: Tensor  # bool [H, P]
-    first: Tensor  # int64 [H, P] hour of the close before
-    last: Tensor  # int64 [H, P] hour of the close after
-    sd_h: Tensor  # [H, P] volatility of an hour from the trailing days
-    start_h: int  # first hour of the split
-    end_h: int  # last hour of the split
-    first_day: pd.Timestamp
-    horizon_h: int
+    source: str
+    times: pd.DatetimeIndex  # [S]
+    step_h: int
+    names: tuple[str, ...]
+    values: Floats  # [S, F] logs
 
 
 def load_history(
-    spec: MarketSpec, names: list[str], horizon_h: int, burn_in_h: int, device: torch.device
-) -> History:
-    """Read, check and lay the file on hours; raises InputError naming the file and the field."""
-    path = Path(spec.prices or "")
-    closes = _in_range(_read(path), spec, path)
-    columns = {str(c).upper(): c for c in closes.columns}
-    present = [n for n in names if n.upper() in columns and n != "USD"]
-    present = [n for n in present if closes[columns[n.upper()]].notna().sum() > 1]
-    if not present:
-        raise InputError(str(path), f"a column for one of {', '.join(names)}", list(columns))
-    absent = [n for n in names if n not in present and n != "USD"]
+    spec: MarketSpec,
+    tokens: Mapping[str, Token],
+    horizon_h: int,
+    burn_in_h: int,
+    device: torch.device,
+) -> tuple[History, int]:
+    """The recorded part of a replay and the length of its episodes, at most `horizon_h`."""
+    grid = _read(spec.prices or "", "market.prices", tokens, zero_is_missing=False)
+    absent = [n for n in tokens if n not in grid.names and not _pegged(tokens[n])]
     if absent:
-        warnings.warn(f"{path.name}: simulated, not in the file: {', '.join(absent)}", stacklevel=2)
-    table = pd.DataFrame(
-        {n: closes[columns[n.upper()]] if n in present else np.nan for n in names},
-        index=closes.index,
+        _warn(f"{grid.source}: not in the file, simulated on {FACTOR}'s moves: {', '.join(absent)}")
+    low, high = _range(spec, grid)
+    filled = _fill_gaps(grid, spec.max_gap_days)
+    run = _runs(np.isfinite(filled[:high]))  # a window ends within the range
+    run[:low] = 0
+    horizon_h = _horizon(spec, grid, run, horizon_h, burn_in_h)
+    covered = run >= closes_needed(burn_in_h + horizon_h + 1, grid.step_h)
+    coins = covered[:, [name != FACTOR for name in grid.names]].any(1)
+    starts = np.flatnonzero(coins if coins.any() else covered.any(1))
+    variance = _trailing_variance(grid, spec.trailing_days, tokens)
+    turnover, level = _turnover(spec, grid, tokens)
+
+    def tensor(array: NDArray[np.generic], kind: torch.dtype) -> torch.Tensor:
+        return torch.tensor(array, dtype=kind, device=device)
+
+    history = History(
+        names=grid.names,
+        step_h=grid.step_h,
+        log_close=tensor(np.nan_to_num(filled), torch.float64),
+        run=tensor(run, torch.int64),
+        variance=tensor(variance, torch.float32),
+        starts=tensor(starts, torch.int64),
+        log_turnover=tensor(turnover, torch.float32),
+        log_turnover_level=tensor(level, torch.float32),
     )
-    table["USD"] = 1.0
-    start_h, end_h = _split_hours(spec, table.index, path)
-    room = end_h - start_h - burn_in_h
-    if room < SHORTEST_H:
-        raise InputError(
-            f"market.split={spec.split} of {path.name}",
-            f"at least {SHORTEST_H} hours after {burn_in_h} of burn-in",
-            f"{end_h - start_h} hours",
-        )
-    if room < horizon_h:
-        warnings.warn(
-            f"{path.name}: the {spec.split} range allows {room} hours an episode, not {horizon_h}",
-            stacklevel=2,
-        )
-    line, known, first, last, sd_h = (torch.as_tensor(a, device=device) for a in _grid(table, path))
-    return History(
-        line=line,
-        known=known,
-        first=first,
-        last=last,
-        sd_h=sd_h,
-        start_h=start_h,
-        end_h=end_h,
-        first_day=table.index[0],
-        horizon_h=min(room, horizon_h),
-    )
+    return history, horizon_h
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """Closes by time, checked: numbers above zero, sorted unique dates."""
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _pegged(token: Token) -> bool:
+    """A dollar coin has no history worth recording."""
+    return token.beta_btc == 0 and token.vol_annual < 1e-6
+
+
+def _read(file: str, key: str, tokens: Mapping[str, Token], zero_is_missing: bool) -> _Grid:
+    """A file's columns of the tokens in use, checked, in logs on a regular grid."""
+    table = _table(file, key)
+    times = _times(table, file)
+    columns = _columns(table, file, tokens)
+    values = np.stack([_numbers(table[c], times, file, zero_is_missing) for c in columns.values()])
+    median_h = float(np.median(np.diff(times)) / np.timedelta64(1, "h")) if len(times) > 1 else 24.0
+    step_h = round(median_h)
+    if not 1 <= step_h <= 24 or 24 % step_h:
+        raise InputError(f"{file}: dates", "daily or hourly closes", f"one in {median_h:g} hours")
+    slots = times.floor(f"{step_h}h")
+    if slots.has_duplicates:
+        at = times[slots.duplicated()][0]
+        raise InputError(f"{file}: dates", f"at most one row in {step_h} hours", str(at))
+    full = pd.date_range(slots[0], slots[-1], freq=f"{step_h}h")
+    out = np.full((len(full), len(columns)), np.nan)
+    out[full.get_indexer(slots)] = np.log(values.T)
+    return _Grid(file, full, step_h, tuple(columns), out)
+
+
+def _table(file: str, key: str) -> pd.DataFrame:
+    path = Path(file)
     if not path.is_file():
-        raise InputError("market.prices", "the path of a CSV or Parquet file", str(path))
+        raise InputError(f"{file}: {key}", "the path of a CSV or Parquet file", "no such file")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise InputError(str(path), "a CSV or Parquet table", str(error).split("\n")[0]) from None
-    if table.index.name in ("date", "timestamp"):
-        table = table.reset_index()
-    named = [c for c in table.columns if str(c).lower() in ("date", "timestamp")]
-    if not named:
-        raise InputError(str(path), "a column `date` or `timestamp`", list(table.columns)[:5])
-    try:
-        when = pd.to_datetime(table.pop(named[0]), utc=True).dt.tz_localize(None)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: {named[0]}", "dates", str(error).split("\n")[0]) from None
-    for one, after in itertools.pairwise(when):
-        if not after > one:
-            raise InputError(
-                f"{path}: {named[0]}", "rising dates, each once", f"{after} after {one}"
-            )
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table = pd.read_parquet(path)
+            named = str(table.index.name).lower() in _TIME_COLUMNS
+            table = table.reset_index() if named else table
+        else:
+            table = pd.read_csv(path)
+    except (ValueError, OSError) as error:  # pandas' and Arrow's parser errors are ValueErrors
+        raise InputError(f"{file}: {key}", "a CSV or Parquet table", str(error)[:80]) from None
+    if table.empty:
+        raise InputError(f"{file}: {key}", "at least one row", "none")
+    return table
+
+
+def _times(table: pd.DataFrame, file: str) -> pd.DatetimeIndex:
+    """The rows' times in UTC, strictly increasing."""
+    column = next((c for c in table.columns if str(c).lower() in _TIME_COLUMNS), None)
+    if column is None:
+        raise InputError(file, "a column `date` or `timestamp`", list(map(str, table.columns))[:8])
+    raw = table[column]
+    if pd.api.types.is_numeric_dtype(raw):
+        raise InputError(f"{file}: {column}", "dates such as 2024-01-31", raw.iloc[0])
+    parsed = pd.to_datetime(raw, errors="coerce", utc=True, format="ISO8601")
+    if parsed.isna().any():
+        bad = raw[parsed.isna()].iloc[0]
+        raise InputError(f"{file}: {column}", "dates such as 2024-01-31", bad)
+    times = pd.DatetimeIndex(parsed).tz_localize(None)
+    late = np.flatnonzero(np.diff(times) <= np.timedelta64(0))
+    if len(late):
+        got = f"{times[late[0] + 1]} after {times[late[0]]}"
+        raise InputError(f"{file}: {column}", "increasing dates without duplicates", got)
+    return times
+
+
+def _columns(
+    table: pd.DataFrame, file: str, tokens: Mapping[str, Token]
+) -> dict[str, str | tuple[str, ...]]:
+    """Token in use -> column of the file, matched without regard to case."""
+    wanted = {name.upper(): name for name in tokens if not _pegged(tokens[name])}
+    found: dict[str, str | tuple[str, ...]] = {}
     for column in table.columns:
-        values = pd.to_numeric(table[column], errors="coerce")
-        wrong = (values.isna() & table[column].notna()) | ~(values.fillna(1.0) > 0)
-        wrong |= np.isinf(values.fillna(1.0))
-        if wrong.any():
-            row = int(np.argmax(wrong.to_numpy()))
-            where = f"{path}: {column} on {when[row]:%Y-%m-%d %H:%M}"
-            raise InputError(where, "a price above 0", table[column].iloc[row])
-        table[column] = values
-    table.index = pd.DatetimeIndex(when)
-    return table
+        name = wanted.get(str(column).strip().upper())
+        if name in found:
+            raise InputError(f"{file}: {column}", f"one column for {name}", "two")
+        if name is not None and table[column].notna().any():
+            found[name] = column
+    if not found:
+        expected = f"a column of prices for one of {', '.join(wanted.values())}"
+        raise InputError(file, expected, list(map(str, table.columns))[:8])
+    return found
 
 
-def _in_range(table: pd.DataFrame, spec: MarketSpec, path: Path) -> pd.DataFrame:
-    for key, value in (("start", spec.start), ("end", spec.end)):
-        if value is None:
+def _numbers(
+    column: pd.Series, times: pd.DatetimeIndex, file: str, zero_is_missing: bool
+) -> Floats:
+    """A column as float64, NaN where empty; every number finite and above 0."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    filled = column.notna() & ~(zero_is_missing & (numbers == 0))
+    values = numbers.where(filled).to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(filled & ~((values > 0) & np.isfinite(values)))
+    if len(bad):
+        where = f"{file}: {column.name} at {times[bad[0]]}"
+        raise InputError(where, "a number above 0", column.iloc[bad[0]])
+    return values
+
+
+def _range(spec: MarketSpec, grid: _Grid) -> tuple[int, int]:
+    """First row and row after the last of the split's dates."""
+    first, last = grid.times[0], grid.times[-1]
+
+    def bound(key: str, day: datetime.date) -> pd.Timestamp:
+        at = pd.Timestamp(day)
+        if not first.floor("D") <= at <= last:
+            inside = f"a date from {first:%Y-%m-%d} to {last:%Y-%m-%d} as in {grid.source}"
+            raise InputError(f"market.{key}", inside, str(day))
+        return at
+
+    low, high = 0, len(grid.times)
+    if spec.start:
+        low = int(grid.times.searchsorted(bound("start", spec.start)))
+    if spec.end:
+        next_day = bound("end", spec.end) + pd.Timedelta(days=1)
+        high = int(grid.times.searchsorted(next_day))
+    parts, gap = spec.fractions, spec.embargo_days * 24 // grid.step_h
+    count = high - low
+    cut = [round(f * count) for f in (parts.train, parts.train + parts.validation)]
+    stop = round(min(parts.train + parts.validation + parts.test, 1.0) * count)
+    part = {
+        "all": (0, count),
+        "train": (0, cut[0]),
+        "validation": (cut[0] + gap, cut[1]),
+        "test": (cut[1] + gap, stop),
+    }[spec.split]
+    return low + part[0], low + part[1]
+
+
+def _fill_gaps(grid: _Grid, max_gap_days: int) -> Floats:
+    """Logs with short gaps interpolated; a gap of more days stays open and splits the series."""
+    out, told = grid.values.copy(), []
+    rows = np.arange(len(out))
+    for column, name in enumerate(grid.names):
+        seen = np.flatnonzero(np.isfinite(out[:, column]))
+        width = np.diff(seen) - 1  # rows missing between two recorded ones
+        short = (width > 0) & (width * grid.step_h <= 24 * max_gap_days)
+        if not short.any():
             continue
-        try:
-            day = pd.Timestamp(value)
-        except ValueError:
-            raise InputError(f"market.{key}", "a date as YYYY-MM-DD", value) from None
-        if not table.index[0] <= day <= table.index[-1]:
-            span = f"a day of {path.name}, {table.index[0]:%Y-%m-%d} to {table.index[-1]:%Y-%m-%d}"
-            raise InputError(f"market.{key}", span, value)
-        table = table.loc[day:] if key == "start" else table.loc[: day + pd.Timedelta(hours=23)]
-    if len(table) < 2:
-        raise InputError("market.end", f"at least two closes of {path.name} after start", spec.end)
-    return table
+        line = np.interp(rows, seen, out[seen, column])
+        for left, right in zip(seen[:-1][short], seen[1:][short], strict=True):
+            out[left:right, column] = line[left:right]
+        told.append(f"{name} ({short.sum()} of up to {width[short].max() * grid.step_h} h)")
+    if told:
+        _warn(f"{grid.source}: gaps interpolated in logs: {', '.join(told)}")
+    return out
 
 
-def _split_hours(spec: MarketSpec, index: pd.Index, path: Path) -> tuple[int, int]:
-    """First and last hour of the split, from the file's first close; disjoint, with an embargo."""
-    total = _hours(index)[-1]
-    if spec.split == "all":
-        return 0, int(total)
-    edges = np.concatenate(([0.0], np.cumsum(spec.shares))) * total
-    place = ("train", "validation", "test").index(spec.split)
-    start = edges[place] + (24 * spec.embargo_days if place else 0)
-    if start >= edges[place + 1]:
+def _runs(valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many valid rows in a row start at each, [S, F]."""
+    run = np.zeros(valid.shape, dtype=np.int64)
+    count = np.zeros(valid.shape[1], dtype=np.int64)
+    for row in range(len(valid) - 1, -1, -1):
+        count = np.where(valid[row], count + 1, 0)
+        run[row] = count
+    return run
+
+
+def _horizon(
+    spec: MarketSpec, grid: _Grid, run: NDArray[np.int64], horizon_h: int, burn_in_h: int
+) -> int:
+    """The episode's length: what was asked for, or what the longest series in the range allows."""
+    longest = int(run.max()) if run.size else 0
+    if longest == 0:
         raise InputError(
-            f"market.shares of {path.name}", f"room for {spec.split}", list(spec.shares)
+            f"{grid.source}: market.split {spec.split}", "closes of a token in use", "none"
         )
-    return int(np.ceil(start)), int(edges[place + 1])
+    possible = (longest - 1) * grid.step_h - burn_in_h
+    if possible < min(SHORTEST_H, horizon_h):
+        expected = f"closes in a row for {burn_in_h} hours of burn-in and {SHORTEST_H} of episode"
+        got = f"{(longest - 1) * grid.step_h} hours"
+        raise InputError(f"{grid.source}: market.split {spec.split}", expected, got)
+    if possible < horizon_h:
+        _warn(f"{grid.source}: {spec.split} allows episodes of {possible} h, not {horizon_h}")
+    return min(horizon_h, possible)
 
 
-def _hours(index: pd.Index) -> NDArray[np.int64]:
-    seconds = (index - index[0]) / pd.Timedelta(hours=1)
-    return np.round(np.asarray(seconds)).astype(np.int64)
+def _trailing_variance(grid: _Grid, days: int, tokens: Mapping[str, Token]) -> Floats:
+    """Mean squared log return of a step over the trailing days, each row's own included, [S, F]."""
+    moves = pd.DataFrame(np.diff(grid.values, axis=0, prepend=np.nan))  # NaN beside a gap
+    window = days * 24 // grid.step_h
+    variance = (moves**2).rolling(window, min_periods=min(LEAST_RETURNS, window)).mean().to_numpy()
+    annual = np.array([total_vol(tokens, name) for name in grid.names])
+    return np.where(np.isfinite(variance), variance, annual**2 * grid.step_h / 8760)
 
 
-def _grid(table: pd.DataFrame, path: Path) -> tuple[NDArray[np.generic], ...]:
-    """(line, known, first, last, sd_h) on hours, from closes at uneven times."""
-    at = _hours(table.index)
-    total, count = int(at[-1]) + 1, table.shape[1]
-    line = np.zeros((total, count), np.float32)
-    known = np.zeros((total, count), bool)
-    first = np.zeros((total, count), np.int64)
-    last = np.zeros((total, count), np.int64)
-    sd_h = np.zeros((total, count), np.float32)
-    hours = np.arange(total)
-    bridged = []
-    for k, name in enumerate(table.columns):
-        rows = table[name].notna().to_numpy()
-        if rows.sum() < 2:
-            continue
-        times, logs = at[rows], np.log(table[name].to_numpy(np.float64)[rows])
-        before = np.clip(np.searchsorted(times, hours, side="right") - 1, 0, len(times) - 2)
-        width = np.diff(times)
-        inside = (hours >= times[0]) & (hours <= times[-1])
-        known[:, k] = inside & (width[before] <= 24 * GAP_DAYS)
-        share = (hours - times[before]) / width[before]
-        line[:, k] = np.where(known[:, k], logs[before] + share * np.diff(logs)[before], 0.0)
-        first[:, k], last[:, k] = times[before], times[before + 1]
-        sd_h[:, k] = _trailing(times, logs)[before]
-        usual = int(np.median(width))
-        if ((width > usual) & (width <= 24 * GAP_DAYS)).any():
-            bridged.append(str(name))
-    if bridged:
-        warnings.warn(
-            f"{path.name}: gaps of up to 7 days filled: {', '.join(bridged)}", stacklevel=3
-        )
-    return line, known, first, last, sd_h
-
-
-def _trailing(times: NDArray[np.int64], logs: Floats) -> Floats:
-    """Volatility per square root of an hour over the closes of the trailing days, before each."""
-    width = np.diff(times)
-    squared = np.concatenate(([0.0], np.cumsum(np.diff(logs) ** 2)))  # up to close i
-    begin = np.searchsorted(times, times - 24 * TREND_DAYS, side="left")
-    elapsed = times - times[begin]
-    variance = (squared - squared[begin]) / np.maximum(elapsed, 1)
-    enough = elapsed >= 24 * 5
-    overall = squared[-1] / max(int(width.sum()), 1)
-    early = np.where(enough, variance, overall)
-    return np.sqrt(early)
-
-
-def replayed(
-    history: History, token_index: Tensor, btc_corr: Tensor, seeds: Tensor, hours: int
-) -> tuple[Tensor, Tensor]:
-    """(log prices [T, B, P], whether the file holds the whole window, bool [B, P]).
-
-    Each world starts at a random hour of the split. Between two closes the path is a Brownian
-    bridge whose volatility is that of the trailing days, seeded by world, token and recorded hour;
-    bridges of different tokens share Bitcoin's noise in the proportion `btc_corr` [P].
-    """
-    room = history.end_h - history.start_h - hours + 1
-    index = torch.tensor(name_hash("replay"), device=seeds.device)
-    w = words(seeds, Stream.REPLAY, index, torch.zeros_like(index))
-    start = history.start_h + (uniform(w[0]) * max(room + 1, 1)).long()  # [B]
-    row = start + torch.arange(hours, device=seeds.device)[:, None]  # [T, B]
-    row = row.clamp(max=len(history.line) - 1)
-    noise = _noise(token_index, btc_corr, seeds, start, hours)  # [T + 2 PAD, B, P] cumulative
-    base = start - PAD_H
-    first, last = history.first[row], history.last[row]  # [T, B, P]
-    length = (last - first).clamp_min(1)
-    share = (row.unsqueeze(-1) - first) / length
-    low = noise.gather(0, (first - base[:, None]).clamp(0, len(noise) - 1))
-    high = noise.gather(0, (last - base[:, None]).clamp(0, len(noise) - 1))
-    bridge = noise[PAD_H : PAD_H + hours] - low - share * (high - low)
-    path = history.line[row] + history.sd_h[row] * bridge
-    return path.float(), history.known[row].all(0)
-
-
-def _noise(
-    token_index: Tensor, btc_corr: Tensor, seeds: Tensor, start: Tensor, hours: int
-) -> Tensor:
-    """Cumulative normals by recorded hour, from PAD_H before each window to PAD_H after it."""
-    btc = torch.tensor(name_hash("BTC"), device=seeds.device)
-    alone = torch.sqrt(1 - btc_corr * btc_corr)
-    total = hours + 2 * PAD_H
-    out = torch.empty(total, len(seeds), len(token_index), device=seeds.device)
-    for begin in range(0, total, CHUNK_H):
-        step = torch.arange(begin, min(begin + CHUNK_H, total), device=seeds.device)
-        recorded = (start - PAD_H + step[:, None]).unsqueeze(-1)  # [t, B, 1], may be negative
-        w = words(seeds[:, None], Stream.BRIDGE, token_index, recorded)
-        b = words(seeds[:, None], Stream.BRIDGE, btc, recorded)
-        shared = normals(b[0], b[1])[0]
-        own = normals(w[0], w[1])[0]
-        out[begin : begin + CHUNK_H] = btc_corr * shared + alone * own
-    return torch.cumsum(out.double(), 0)
+def _turnover(spec: MarketSpec, grid: _Grid, tokens: Mapping[str, Token]) -> tuple[Floats, Floats]:
+    """Log turnover of the last full day and its trailing median, [S, F] each; NaN: not recorded."""
+    if spec.turnover is None:
+        return np.zeros((0, len(grid.names))), np.zeros((0, len(grid.names)))
+    traded = _read(spec.turnover, "market.turnover", tokens, zero_is_missing=True)
+    if traded.step_h != 24:
+        raise InputError(f"{spec.turnover}: dates", "one row a day", f"{traded.step_h} hours")
+    daily = pd.DataFrame(traded.values, traded.times, list(traded.names))
+    daily = daily.reindex(columns=list(grid.names)).ffill(limit=spec.max_gap_days)
+    level = daily.rolling(spec.trailing_days, min_periods=LEAST_RETURNS).median()
+    # a day's turnover is known with its close; during the day, that of the day before
+    known = grid.times.floor("D") - pd.Timedelta(days=0 if grid.step_h == 24 else 1)
+    return daily.reindex(known).to_numpy(), level.reindex(known).to_numpy()

@@ -175,7 +175,7 @@ def reference_cost(
         token = tokens[network.token]
         price = token.price_usd * (tokens[token.quote].price_usd if token.quote else 1.0)
         cost += locked * price * economics.financing_rate_annual / 8760
-    return float(cost / work)
+    return float(cost / work) * network.supply_cost
 
 
 def build_rules(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -103,14 +104,22 @@ class Posting:
     mass: Tensor  # mass in the pool
 
 
+_SHARED = ("index", "tiebreak")  # fields of a fleet without a dimension of worlds
+
+
 def take(fleet: Fleet, worlds: int) -> Fleet:
     """The same fleet with every shared [1, ...] tensor expanded to `worlds` rows, no copy."""
-    changes = {
-        f.name: getattr(fleet, f.name).expand(worlds, *getattr(fleet, f.name).shape[1:])
-        for f in fields(Fleet)
-        if f.name not in ("index", "tiebreak")
-    }
-    return replace(fleet, **changes)
+    return _rows(fleet, lambda t: t.expand(worlds, *t.shape[1:]))
+
+
+def select(fleet: Fleet, rows: slice) -> Fleet:
+    """The fleets of some of the worlds, views."""
+    return _rows(fleet, lambda t: t[rows])
+
+
+def _rows(fleet: Fleet, change: Callable[[Tensor], Tensor]) -> Fleet:
+    names = [f.name for f in fields(Fleet) if f.name not in _SHARED]
+    return replace(fleet, **{name: change(getattr(fleet, name)) for name in names})
 
 
 def per_network(values: Tensor, assignment: Tensor, networks: int) -> Tensor:

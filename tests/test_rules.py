@@ -152,7 +152,7 @@ def test_an_unknown_rule_or_knob_is_named(name: str, knobs: dict[str, float], me
 
 def test_tuning_stays_in_its_ranges_and_repeats_itself() -> None:
     scenario = build_scenario("small", "core", horizon=24)
-    found = [tune("ema_hysteresis", scenario, [0, 1, 2], settings=3) for _ in range(2)]
+    found = [tune(EmaHysteresis(), scenario, [0, 1, 2], settings=3) for _ in range(2)]
     assert found[0] == found[1]
     assert isinstance(found[0], EmaHysteresis)
     for knob, (low, high) in EmaHysteresis.KNOBS.items():

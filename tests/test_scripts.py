@@ -17,6 +17,7 @@ import yaml
 
 import evaluate
 import train
+from agents.cli import earlier_run
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("experiment=smoke", "tracking=disabled")
@@ -167,6 +168,19 @@ def test_evaluate_refuses_what_contradicts_a_run(
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+def test_scoring_elsewhere_changes_only_what_is_asked_and_keeps_the_runs_own_scores(
+    tmp_path: Path,
+) -> None:
+    folder = earlier(tmp_path / "a run's folder", seed=5)
+    own = earlier_run([f"run={folder}", "seed=5"])
+    assert own.part == Path("evaluation")
+    assert own.apply({"seed": 0, "horizon": 48}) == {"seed": 5}
+    asked = earlier_run([f"run={folder}", "horizon=24"])
+    assert asked.arguments[:2] == ["experiment=smoke", "horizon=24"]
+    assert asked.apply({"seed": 0, "horizon": 24}) == {"seed": 5, "horizon": 24}
+    assert asked.part.parent == Path("evaluation")
 
 
 @pytest.mark.slow

@@ -141,13 +141,13 @@ def test_lease_hazards_keep_the_share_in_use() -> None:
     hazard = lease_hazard(use, mean)
     idle = 1 / float(hazard)
     assert 24 / (24 + idle) == pytest.approx(0.7, rel=1e-5)
-    # a queue has the same mean wait: sum over hours of the survival function
-    survival, wait = 1.0, 0.0
-    for hour in range(2000):
-        wait += survival
-        p = lease_probability(hazard, torch.tensor(float(hour)), torch.tensor(1.0))
-        survival *= 1 - float(p)
-    assert wait - 0.5 == pytest.approx(idle, rel=0.02)
+    for queue in (0.0, 1.0):
+        survival, wait = 1.0, 0.0
+        for hour in range(3000):
+            p = lease_probability(hazard, torch.tensor(float(hour)), torch.tensor(queue))
+            survival *= 1 - float(p)
+            wait += survival
+        assert wait == pytest.approx(idle, rel=0.01)
 
 
 @few

@@ -43,12 +43,12 @@ def lease_hazard(use: Tensor, lease_mean_h: Tensor) -> Tensor:
 def lease_probability(hazard: Tensor, idle_h: Tensor, queue: Tensor) -> Tensor:
     """Probability that an idle rig gets a lease this hour.
 
-    An auction forgets how long a rig has waited; in a queue or rotation the hazard rises linearly
-    with the wait (a Weibull law of shape 2) at the same mean idle time 1/hazard.
+    An auction forgets how long a rig has waited: geometric idle hours of mean (1 - p) / p =
+    1/hazard. In a queue or rotation the hazard rises linearly with the wait (a Weibull law of
+    shape 2), `(pi / 2) hazard^2 t`, at the same mean.
     """
-    # integral over the hour of (pi / 2) hazard^2 t
-    waited = (math.pi / 2) * hazard * hazard * (idle_h + 0.5)
-    return 1 - torch.exp(-torch.where(queue > 0, waited, hazard))
+    waited = 1 - torch.exp((-math.pi / 2) * hazard * hazard * idle_h)
+    return torch.where(queue > 0, waited, hazard / (1 + hazard))
 
 
 def competitors_below(
