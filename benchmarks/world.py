@@ -87,10 +87,10 @@ def compile_world() -> None:
     """Replace the two pure functions of a step by their compiled forms, for this process."""
     import env.world
 
-    if not hasattr(env.world.step, "_torchdynamo_orig_callable"):
-        env.world.step = torch.compile(env.world.step, dynamic=False)
-        env.world.derive = torch.compile(env.world.derive, dynamic=False)
-        env.world.facts = torch.compile(env.world.facts, dynamic=False)
+    for name in ("step", "derive", "facts"):
+        function = getattr(env.world, name)
+        if not hasattr(function, "_torchdynamo_orig_callable"):
+            setattr(env.world, name, torch.compile(function, dynamic=False))
 
 
 def memory(vector: AllocationVectorEnv) -> int:

@@ -1,8 +1,15 @@
 """The one exception for wrong input: what was given, where, and what was expected."""
 
+from __future__ import annotations
+
 
 class InputError(ValueError):
     """A file, key or argument that cannot be used; the message is one line for a person."""
 
     def __init__(self, where: str, expected: str, got: object) -> None:
         super().__init__(f"{where}: expected {expected}, got {got!r}")
+        self.parts = (where, expected, got)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, object]]:
+        """Cross process borders whole, as sweeps need."""
+        return type(self), self.parts

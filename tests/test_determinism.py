@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import fields
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -82,7 +83,7 @@ def test_two_policies_see_the_same_exogenous_world(small: Scenario) -> None:
 
 
 def test_single_and_vector_environment_agree_to_the_bit() -> None:
-    arguments = {"fleet": "small", "horizon": 24}
+    arguments: dict[str, Any] = {"fleet": "small", "horizon": 24}
     one = gymnasium.make("Nirmaan/Allocation-v0", **arguments)
     many = gymnasium.make_vec("Nirmaan/Allocation-v0", num_envs=3, **arguments)
     seen_one, _ = one.reset(seed=12)
