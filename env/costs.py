@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from env.exogenous import Hour
+from env.networks import registration
 from env.scenario import Scenario
 from env.state import Fleet, Posting, State, per_network
 from env.terms import Terms
@@ -28,16 +29,6 @@ def housing_usd(fleet: Fleet, rent_ratio: Tensor) -> Tensor:
     return fleet.housing_usd_h * torch.where(fleet.owned > 0, 1.0, ratio)
 
 
-def burn_for(base_usd: Tensor, count: Tensor, step: Tensor) -> Tensor:
-    """Mean price of `count` registrations in one hour, each `step` times dearer than the last.
-
-    base (step^k - 1) / ((step - 1) k); subtensor's burn rises 1.26 times per registration.
-    """
-    grown = torch.exp(torch.log(step) * count) - 1
-    mean = grown / ((step - 1).clamp_min(1e-9) * count.clamp_min(1e-9))
-    return base_usd * torch.where((step > 1) & (count > 0), mean, 1.0)
-
-
 def leaving_usd(
     scenario: Scenario, here: Terms, state: State, work: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -56,6 +47,11 @@ def locked_usd(here: Terms, work: Tensor) -> Tensor:
     return (here.collateral_per_work * work + here.collateral_per_rig) * here.token_usd
 
 
+def marked_burn_usd(hour: Hour, state: State) -> Tensor:
+    """Price of one registration now, the mark of our own earlier ones included, [B, N]."""
+    return hour.quotes.burn_usd * torch.exp(state.log_surcharge)
+
+
 def registering_usd(
     scenario: Scenario,
     state: State,
@@ -70,10 +66,9 @@ def registering_usd(
     """
     rules = scenario.rules
     entering = per_network(post.moved, post.assignment, scenario.network_count)
-    burn = hour.quotes.burn_usd * torch.exp(state.log_surcharge)
+    first = marked_burn_usd(hour, state)
     most = rules.burn_max_tokens * hour.quotes.burn_token_usd
-    price = torch.minimum(burn_for(burn, entering, rules.burn_step), most)
-    price = price.gather(1, post.assignment)
-    mark = state.log_surcharge + entering * torch.log(rules.burn_step)
-    fade = torch.exp(-0.6931472 / rules.burn_half_life_h)
-    return post.moved * (price + here.gas_usd), mark * fade
+    price = torch.minimum(registration.mean_burn(first, entering, rules.burn_step), most)
+    mark = registration.bump(state.log_surcharge, entering, rules.burn_step)
+    mark = mark * registration.fading(1.0, rules.burn_half_life_h)
+    return post.moved * (price.gather(1, post.assignment) + here.gas_usd), mark

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from env.events import jumps, spells
 from env.market import Prices, simulate_prices
+from env.networks import registration
 from env.networks.allocation import use_of_supply
+from env.networks.settlement import pegged_value
 from env.reliability import rig_availability
 from env.scenario import BURN_IN_H, START_DAYS, Scenario
 from env.shocks import Stream, exponential, name_hash, normals, uniform, words
@@ -239,8 +241,8 @@ def _fees(
     # the oracle's average over the window, then sold at the price of this hour
     previous = torch.cat((token_usd[:1], token_usd[:-1]))
     weight = 0.5 * rules.twap_h.clamp(max=1.0)
-    peg = (1 - rules.fee_spread) * token_usd / ((1 - weight) * token_usd + weight * previous)
-    worth = torch.where(rules.native > 0, peg, 1.0)
+    twap_usd = (1 - weight) * token_usd + weight * previous
+    worth = torch.where(rules.native > 0, pegged_value(token_usd, twap_usd, rules.fee_spread), 1.0)
     return fee, torch.where(rules.fee_in_token > 0, token_usd, worth)
 
 
@@ -258,11 +260,10 @@ def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None
     kick, kick_demand = (1 - keep**2) ** 0.5, (1 - keep_demand**2) ** 0.5
     lag = 1 - torch.exp(-1 / rules.lag_h.clamp_min(1e-3))
     scale = rules.margin.abs().clamp_min(0.05)
-    step, decay = torch.log(rules.burn_step), 0.6931472 / rules.burn_half_life_h
     spike, stop = _feed_faults(scenario, seeds, total)
     outside = outside0
     noise = torch.zeros_like(outside0)
-    demand_noise, burn_log, smooth, estimate, age = noise, noise, noise, noise, noise
+    demand_noise, log_burn, smooth, estimate, age = noise, noise, noise, noise, noise
     for hour in range(total):
         if hour % CHUNK_H == 0:
             z = _network_draws(scenario, seeds, hour)
@@ -273,7 +274,7 @@ def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None
         truth = q.emission[hour] * q.token_usd[hour] / outside
         truth = torch.minimum(truth, rules.cap_usd) + use * q.fee[hour] * q.fee_usd[hour]
         # registrations: Poisson in the normal approximation, fewer when the burn is dear
-        rate = rules.registrations_per_h * torch.exp(-burn_log)
+        rate = rules.registrations_per_h * torch.exp(-log_burn)
         count = torch.floor(rate + torch.sqrt(rate) * z[2][now] + 0.5).clamp_min(0.0)
         noise = keep * noise + kick * z[0][now]
         smooth = truth if hour == 0 else smooth + lag * (truth - smooth)
@@ -283,12 +284,13 @@ def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None
         age = torch.where(frozen, age + 1.0, 0.0)
         q.outside_work[hour] = outside
         q.demand_work[hour] = demand
-        burn_tokens = torch.minimum(rules.burn_tokens * torch.exp(burn_log), rules.burn_max_tokens)
+        burn_tokens = registration.burn(log_burn, rules.burn_tokens, rules.burn_max_tokens)
         q.burn_usd[hour] = burn_tokens * q.burn_token_usd[hour]
         q.registrations[hour] = count
         q.estimate[hour] = estimate
         q.estimate_age_h[hour] = age
-        burn_log = (burn_log + step * count - decay).clamp_min(0.0)
+        log_burn = registration.bump(log_burn, count, rules.burn_step)
+        log_burn = registration.decay(log_burn, 1.0, rules.burn_half_life_h)
         margin = 1 - rules.reference_cost / truth.clamp_min(1e-30)
         drive = ((margin - rules.margin) / scale).clamp(-3.0, 3.0)
         outside = outside * torch.exp(rules.entry_per_h * drive)

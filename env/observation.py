@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from env.costs import housing_usd, leaving_usd
+from env.costs import housing_usd, leaving_usd, marked_burn_usd
 from env.exogenous import Hour
 from env.scenario import Scenario
 from env.state import Fleet, State, per_network
@@ -179,7 +179,7 @@ def facts(
         own[:, 1],
         q.up,
         q.open,
-        q.burn_usd * torch.exp(state.log_surcharge),
+        marked_burn_usd(hour, state),
         rules.collateral_per_work * q.token_usd,
         rules.collateral_per_rig * q.token_usd,
         hour.turnover_usd[:, rules.token],

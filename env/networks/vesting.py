@@ -32,6 +32,11 @@ def finnerty_discount(vol_annual: float, years: float) -> float:
     return math.erf(math.sqrt(v2) / (2 * math.sqrt(2)))
 
 
+def unlock_hours(delay_h: float, linear_h: float) -> list[float]:
+    """Hours after which equal parts of a tranche unlock: all at once, or one by one over a span."""
+    return [delay_h + linear_h * (k + 0.5) / _STEPS for k in range(_STEPS)]
+
+
 def lockup_discount(vesting: tuple[tuple[float, float, float], ...], vol_annual: float) -> float:
     """Discount on a payout, in [0, 0.3228), summed over its tranches (share, delay h, linear h).
 
@@ -42,18 +47,7 @@ def lockup_discount(vesting: tuple[tuple[float, float, float], ...], vol_annual:
         raise InputError("commitment.vesting", "shares that sum to at most 1", vesting)
     total = 0.0
     for share, delay_h, linear_h in vesting:
-        ends = [(delay_h + linear_h * (k + 0.5) / _STEPS) for k in range(_STEPS)]
-        mean = sum(finnerty_discount(vol_annual, end / HOURS_PER_YEAR) for end in ends) / _STEPS
+        parts = unlock_hours(delay_h, linear_h)
+        mean = sum(finnerty_discount(vol_annual, h / HOURS_PER_YEAR) for h in parts) / len(parts)
         total += share * mean
     return total
-
-
-def unlocked_share(vesting: tuple[tuple[float, float, float], ...], hours: float) -> float:
-    """Share of a payout that can be sold `hours` after it was earned."""
-    locked = 0.0
-    for share, delay_h, linear_h in vesting:
-        if hours < delay_h:
-            locked += share
-        elif linear_h > 0:
-            locked += share * max(0.0, 1 - (hours - delay_h) / linear_h)
-    return 1 - locked
