@@ -118,11 +118,17 @@ RULES: dict[str, type[Rule]] = {
     "ema_hysteresis": EmaHysteresis,
 }
 
+SHIPPED: dict[str, Rule] = {  # as the common tools ship it, whatever the scenario
+    f"percent_{percent:g}": PercentThreshold(percent) for percent in (3.0, 5.0, 10.0, 12.0)
+}
+
 
 def make_rule(name: str, knobs: Mapping[str, float], where: str = "rules") -> Rule:
     """The rule of that name with these knobs; an unknown rule or knob is an input error."""
+    if name in SHIPPED:
+        return SHIPPED[name]
     if name not in RULES:
-        raise InputError(where, f"one of {', '.join(RULES)}", name)
+        raise InputError(where, f"one of {', '.join((*RULES, *SHIPPED))}", name)
     kind = RULES[name]
     unknown = sorted(set(knobs) - set(kind.KNOBS))
     if unknown:

@@ -1,28 +1,182 @@
-"""Random search of a rule's knobs on training worlds, so that the opponent is an honest one.
+"""The tuned rules of a scenario: known ones are loaded, others are searched for and kept.
 
-Bergstra, Bengio: "Random Search for Hyper-Parameter Optimization" (JMLR 13, 2012).
+Knobs belong to the worlds they were found in. They are stored under a hash of everything that
+defines these worlds, so a scenario is never scored with another's knobs.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import datetime
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from agents.rules import Rule
-from agents.scoring import score
+import yaml
+from torch import Tensor
+
+from agents.rules import RULES, SHIPPED, Rule, make_rule
+from agents.run_folder import write_atomic
+from agents.search import Found, tune
+from agents.static import best_static
+from agents.worlds import Split, world_seeds
+from env.catalog import CONFIG_DIR, read_yaml
+from env.errors import InputError
 from env.scenario import Scenario
-from env.world import World, future
+
+__all__ = ["Tuned", "best_static", "load_tuned", "scenario_hash", "tuned_rules"]
+
+FOLDER = CONFIG_DIR / "tuned"
+DIGITS = 6  # of a number that are stored, and that count in the hash: last bits differ by machine
+_FILES = ("prices", "turnover")  # keys of a market that hold a path
+_LAW = ("beta", "own_sd", "alt_sd", "drift", "jumps_per_h", "jump_sd", "level_sd", "start_usd")
+Say = Callable[[str], None]
 
 
-def tune(rule: Rule, scenario: Scenario, seeds: list[int], settings: int, seed: int = 0) -> Rule:
-    """The best of the rule as it is and `settings` log-uniform draws of its knobs, by net USD."""
-    kind = type(rule)
-    rng = np.random.default_rng(seed)
-    candidates: list[Rule] = [rule]
-    for _ in range(settings if kind.KNOBS else 0):
-        logs = {knob: rng.uniform(*np.log(limits)) for knob, limits in kind.KNOBS.items()}
-        candidates.append(kind(**{knob: float(np.exp(log)) for knob, log in logs.items()}))
-    if len(candidates) == 1:
-        return rule
-    shared = future(scenario, seeds)
-    worth = [score(World.start(scenario, seeds, shared), one).net_usd.mean() for one in candidates]
-    return candidates[int(np.argmax(worth))]
+@dataclass(frozen=True)
+class Tuned:
+    """The rules of a scenario with the knobs that did best in its training worlds."""
+
+    rules: dict[str, Rule]
+    best: str  # the one that did best there: the opponent to beat
+
+
+def tuned_rules(
+    scenario: Scenario, settings: int, worlds: int, say: Say, folder: Path = FOLDER
+) -> Tuned:
+    """The rules tuned with `settings` random settings each in `worlds` training worlds, or more.
+
+    scenario: on the training part of its market. A search at least as large that is stored is
+    loaded; else it is made and stored. Without settings the rules stay as they are, unstored.
+    """
+    known = _stored(scenario, folder) if settings else None
+    if known is not None and _covers(known, settings, worlds):
+        return _read(known)
+    found = _search(scenario, settings, worlds, say)
+    entry = _entry(scenario, found)
+    if settings:
+        path = folder / f"{scenario_hash(scenario)}.yaml"
+        try:
+            write_atomic(path, yaml.safe_dump(entry, sort_keys=False, width=100))
+        except OSError as error:
+            say(f"knobs not stored: {error.strerror}")
+        else:
+            say(f"knobs stored in {path.parent.name}/{path.name}")
+    return _read(entry)
+
+
+def load_tuned(scenario: Scenario, folder: Path = FOLDER) -> Tuned | None:
+    """The stored rules of a scenario, None where it is not known."""
+    entry = _stored(scenario, folder)
+    return None if entry is None else _read(entry)
+
+
+def scenario_hash(scenario: Scenario) -> str:
+    """Hash of what defines the worlds, objective and length; not of device, paths, split or seeds.
+
+    Files count by their content.
+    """
+    text = json.dumps(_facts(scenario), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def in_words(scenario: Scenario) -> str:
+    """One line for a person who finds the knobs."""
+    networks = ", ".join(n for n in scenario.network_names if n != "off")
+    return (
+        f"{scenario.rig_count} rigs; {networks}; {scenario.market.spec.kind} market; "
+        f"{scenario.objective.kind}; {scenario.horizon_h} hours"
+    )
+
+
+def _search(scenario: Scenario, settings: int, worlds: int, say: Say) -> dict[str, Found]:
+    seeds = world_seeds(Split.TRAIN, worlds)
+    found = {}
+    for name, rule in {**{name: kind() for name, kind in RULES.items()}, **SHIPPED}.items():
+        fixed = name in SHIPPED or not rule.KNOBS
+        found[name] = one = tune(rule, scenario, seeds, 0 if fixed else settings)
+        say(f"{name}: {one.net_usd:.3f} USD per rig-day, {one.settings} settings x {worlds} worlds")
+    return found
+
+
+def _entry(scenario: Scenario, found: Mapping[str, Found]) -> dict[str, Any]:
+    """What the file of a scenario holds."""
+    return {
+        "scenario": in_words(scenario),
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join(["python", *map(os.path.basename, sys.argv[:1]), *sys.argv[1:]]),
+        "first_seed": world_seeds(Split.TRAIN, 1)[0],
+        "best": max(found, key=lambda name: found[name].net_usd),
+        "rules": {
+            name: {
+                "knobs": {key: float(f"{v:.{DIGITS}g}") for key, v in asdict(one.rule).items()},
+                "net_usd_rig_day": float(f"{one.net_usd:.{DIGITS}g}"),
+                "settings": one.settings,
+                "worlds": one.worlds,
+            }
+            for name, one in found.items()
+        },
+    }
+
+
+def _stored(scenario: Scenario, folder: Path) -> dict[str, Any] | None:
+    path = folder / f"{scenario_hash(scenario)}.yaml"
+    return read_yaml(path) if path.is_file() else None
+
+
+def _covers(entry: Mapping[str, Any], settings: int, worlds: int) -> bool:
+    """Whether a stored search tuned all of today's rules at least as thoroughly as is asked."""
+    rows = entry["rules"]
+    return set(rows) == {*RULES, *SHIPPED} and all(
+        rows[name]["worlds"] >= worlds and (rows[name]["settings"] > settings or not kind.KNOBS)
+        for name, kind in RULES.items()
+    )
+
+
+def _read(entry: Mapping[str, Any]) -> Tuned:
+    rules = {}
+    for name, row in entry["rules"].items():
+        rules[name] = make_rule(name, row["knobs"], "tuned")
+    if entry["best"] not in rules:
+        raise InputError("tuned.best", f"one of {', '.join(rules)}", entry["best"])
+    return Tuned(rules, entry["best"])
+
+
+def _facts(scenario: Scenario) -> dict[str, Any]:
+    """Everything that makes a world, by name: the order of the catalogue does not matter."""
+    s, law, spec = scenario, scenario.market.law, asdict(scenario.market.spec)
+    spec.pop("split")
+    files = {key: _digest(spec.pop(key)) for key in _FILES}
+    tokens = [getattr(law, name) for name in _LAW]
+    tokens += [s.token_daily_sd, s.token_turnover, s.token_pool_quote]
+    sites = [s.tariff, s.pue, s.hosting, s.site_outages_per_h, s.site_outage_mean_h]
+    return {
+        "networks": {n.name: asdict(n) for n in s.networks},
+        "tokens": _by_name(s.token_names, tokens),
+        "quotes": {s.token_names[a]: s.token_names[b] for a, b in law.quotes},
+        "gpus": _by_name(s.gpu_names, [*s.gpus, s.gpu_rent, s.gpu_capex]),
+        "sites": _by_name(s.site_names, sites),
+        "fleet": asdict(s.fleet),
+        "economics": asdict(s.economics),
+        "objective": asdict(s.objective),
+        "market": {**spec, "files": files},
+        "horizon_h": s.horizon_h,
+    }
+
+
+def _by_name(names: Sequence[str], columns: Sequence[Tensor]) -> dict[str, list[list[str]]]:
+    """Rows of tensors [M] or [M, K] by the names of their M, as text of DIGITS digits."""
+    tables = [column.cpu().double().reshape(len(names), -1).tolist() for column in columns]
+    return {
+        name: [[f"{v:.{DIGITS}g}" for v in table[k]] for table in tables]
+        for k, name in enumerate(names)
+    }
+
+
+def _digest(file: str | None) -> str | None:
+    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()

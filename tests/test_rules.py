@@ -18,10 +18,8 @@ from agents.rules import (
     diluted_ema,
     make_rule,
 )
-from agents.tuning import tune
 from env.errors import InputError
 from env.observation import COLUMNS, column
-from env.scenario import build_scenario
 
 
 def observe(
@@ -148,12 +146,3 @@ def test_permuting_rigs_permutes_orders_and_every_order_is_legal(
 def test_an_unknown_rule_or_knob_is_named(name: str, knobs: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
         make_rule(name, knobs, "policy")
-
-
-def test_tuning_stays_in_its_ranges_and_repeats_itself() -> None:
-    scenario = build_scenario("small", "core", horizon=24)
-    found = [tune(EmaHysteresis(), scenario, [0, 1, 2], settings=3) for _ in range(2)]
-    assert found[0] == found[1]
-    assert isinstance(found[0], EmaHysteresis)
-    for knob, (low, high) in EmaHysteresis.KNOBS.items():
-        assert low <= getattr(found[0], knob) <= high

@@ -1,0 +1,164 @@
+"""Tuning: paired, repeatable, never worse than what it started from, and stored by scenario."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.rules import EmaHysteresis, Greedy, Hold, PercentThreshold, Policy, Rule
+from agents.scoring import score_all
+from agents.search import rungs, score_each, tune
+from agents.static import best_static
+from agents.tuning import load_tuned, scenario_hash, tuned_rules
+from env.scenario import Scenario, build_scenario
+from env.world import future
+
+HORIZON = 24
+SEEDS = list(range(10))
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return build_scenario("small", "core", horizon=HORIZON)
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def test_rules_that_live_side_by_side_score_as_they_do_alone(scenario: Scenario) -> None:
+    rules: list[Rule] = [Hold(), Greedy(), PercentThreshold(3.0)]
+    together = score_each(rules, scenario, SEEDS[:4])
+    names: dict[str, Policy] = {str(k): rule for k, rule in enumerate(rules)}
+    alone = score_all(scenario, names, SEEDS[:4])
+    for k, row in enumerate(together):
+        np.testing.assert_allclose(row, alone[str(k)].net_usd, rtol=1e-5)
+
+
+def test_rungs_cover_every_world_once() -> None:
+    for worlds in (2, 8, 9, 24, 25, 128):
+        spans = rungs(worlds, settings=9)
+        assert [w for start, stop in spans for w in range(start, stop)] == list(range(worlds))
+    assert rungs(128, settings=1) == [(0, 128)]
+
+
+def test_tuning_stays_in_its_ranges_and_repeats_itself(scenario: Scenario) -> None:
+    found = [tune(EmaHysteresis(), scenario, SEEDS, settings=5) for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0].settings == 6
+    for knob, (low, high) in EmaHysteresis.KNOBS.items():
+        assert low <= getattr(found[0].rule, knob) <= high
+
+
+def test_the_tuned_rule_is_never_worse_than_the_default_in_its_worlds(scenario: Scenario) -> None:
+    found = tune(EmaHysteresis(), scenario, SEEDS, settings=5)
+    scores = score_each([EmaHysteresis(), found.rule], scenario, SEEDS).mean(1)
+    assert scores[1] == pytest.approx(found.net_usd)
+    assert scores[1] >= scores[0]
+
+
+def test_tuned_rules_are_stored_and_come_back_without_a_search(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    made = tuned_rules(scenario, 2, 3, quiet, tmp_path)
+    said: list[str] = []
+    assert (
+        tuned_rules(scenario, 2, 3, said.append, tmp_path) == made == load_tuned(scenario, tmp_path)
+    )
+    assert said == []
+    assert made.best in made.rules
+
+
+def test_a_larger_search_than_the_stored_one_is_made(scenario: Scenario, tmp_path: Path) -> None:
+    tuned_rules(scenario, 1, 2, quiet, tmp_path)
+    said: list[str] = []
+    tuned_rules(scenario, 2, 2, said.append, tmp_path)
+    assert said
+
+
+def test_an_unknown_scenario_never_gets_the_knobs_of_another(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    tuned_rules(scenario, 1, 2, quiet, tmp_path)
+    assert load_tuned(dataclasses.replace(scenario, horizon_h=HORIZON + 1), tmp_path) is None
+
+
+def test_without_settings_nothing_is_stored(scenario: Scenario, tmp_path: Path) -> None:
+    rules = tuned_rules(scenario, 0, 2, quiet, tmp_path).rules
+    assert rules["ema_hysteresis"] == EmaHysteresis()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_hash_is_that_of_the_scenario_and_not_of_how_it_was_named(scenario: Scenario) -> None:
+    names = ["vast", "render_compute", "morpheus", "akash", "bittensor_subnet"]
+    same = build_scenario("small", {"names": names}, horizon=HORIZON)
+    assert scenario_hash(same) == scenario_hash(scenario)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fleet": "mixed"},
+        {"networks": {"names": ["akash", "vast"]}},
+        {"market": {"kind": "synthetic", "alt_loading": 0.5}},
+        {"objective": "log_growth"},
+        {"horizon": HORIZON + 1},
+    ],
+)
+def test_the_hash_changes_with_whatever_defines_the_worlds(
+    scenario: Scenario, change: dict[str, object]
+) -> None:
+    base = {"fleet": "small", "networks": "core", "horizon": HORIZON}
+    other = build_scenario(**{**base, **change})  # type: ignore[arg-type]
+    assert scenario_hash(other) != scenario_hash(scenario)
+
+
+def test_the_hash_changes_with_one_network_parameter(scenario: Scenario) -> None:
+    first = dataclasses.replace(scenario.networks[0], target_margin=0.123)
+    other = dataclasses.replace(scenario, networks=(first, *scenario.networks[1:]))
+    assert scenario_hash(other) != scenario_hash(scenario)
+
+
+def replayed(path: Path, **keys: object) -> Scenario:
+    market = {"kind": "replay", "prices": str(path), **keys}
+    return build_scenario("small", "core", market, horizon=HORIZON)
+
+
+def closes(path: Path, last: float = 1.0) -> Path:
+    """A file of 100 weeks of daily closes."""
+    day = datetime.date(2023, 1, 1)
+    rows = [f"{day + datetime.timedelta(k)},{100 + k % 7},{5 + k % 3}" for k in range(700)]
+    path.write_text("\n".join(["date,BTC,AKT", *rows, f"2024-12-01,100,{last}"]) + "\n")
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_hash_of_a_replay_is_of_its_content_not_of_path_or_split(tmp_path: Path) -> None:
+    first = closes(tmp_path / "a.csv")
+    (tmp_path / "elsewhere").mkdir()
+    moved = closes(tmp_path / "elsewhere" / "b.csv")
+    known = scenario_hash(replayed(first, split="train"))
+    assert scenario_hash(replayed(moved, split="test")) == known
+    assert scenario_hash(replayed(closes(first, last=2.0), split="train")) != known
+    assert scenario_hash(replayed(moved, split="train", start="2023-02-01")) != known
+
+
+def test_best_static_beats_staying_on_average(scenario: Scenario) -> None:
+    seeds = list(range(16))
+    best = best_static(scenario, seeds, future(scenario, seeds))
+    assert best.shape == (16,)
+    assert np.isfinite(best).all()
+    longer = build_scenario("small", "core", horizon=240)
+    best = best_static(longer, seeds, future(longer, seeds))
+    assert best.mean() > score_all(longer, {"hold": Hold()}, seeds)["hold"].net_usd.mean()
+
+
+def test_scores_need_no_gradients(scenario: Scenario) -> None:
+    assert torch.is_grad_enabled()
+    score_each([Hold()], scenario, [0])
+    assert torch.is_grad_enabled()
