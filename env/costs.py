@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from env.exogenous import Hour
+from env.hour import Hour
 from env.networks import registration
 from env.scenario import Scenario
 from env.state import Fleet, Posting, State, per_network

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from env.costs import housing_usd, leaving_usd, marked_burn_usd
-from env.exogenous import Hour
+from env.hour import Hour
 from env.scenario import Scenario
 from env.state import Fleet, State, per_network
 from env.terms import at, terms
@@ -150,7 +150,7 @@ def facts(
 ) -> Facts:
     """Gather the facts of an hour; static is (rig_static, network_static)."""
     rules, q = scenario.rules, hour.quotes
-    here = terms(scenario, hour, state.assignment)
+    here = terms(scenario.rule_table, hour, state.assignment)
     work, mass = at(fleet.work, state.assignment), at(fleet.mass, state.assignment)
     broken, unbonding = leaving_usd(scenario, here, state, work)
     worlds, rigs = state.assignment.shape

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from env.exogenous import Hour
+from env.hour import Hour
 from env.networks.allocation import (
     lease_hazard,
     lease_probability,

@@ -18,6 +18,7 @@ from env.market import BuiltMarket, build_market, load_market
 from env.networks import emission
 from env.objective import Objective, load_objective
 from env.rules import OFF, Economics, Rules, build_rules, total_vol, work_of
+from env.terms import rule_table
 
 BURN_IN_H = 336
 START_DAYS = 365  # episodes start on a random day of the year after the catalogue's date
@@ -59,9 +60,7 @@ class Scenario:
     @cached_property
     def rule_table(self) -> Tensor:
         """The rules that every rig's terms are gathered from, see `env.terms`."""
-        from env.terms import rule_table
-
-        return rule_table(self)
+        return rule_table(self.rules)
 
     @property
     def network_names(self) -> tuple[str, ...]:

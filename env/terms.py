@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from env.exogenous import Hour, Quotes
-from env.scenario import Scenario
+from env.hour import Hour, Quotes
+from env.rules import Rules
 
 
 class Terms(NamedTuple):
@@ -49,14 +49,14 @@ _FROM_QUOTES = tuple(name for name in Terms._fields if name in Quotes._fields)
 _FROM_RULES = tuple(name for name in Terms._fields if name not in Quotes._fields)
 
 
-def rule_table(scenario: Scenario) -> Tensor:
+def rule_table(rules: Rules) -> Tensor:
     """The rules that `terms` gathers, one row each: [len, N]."""
-    return torch.stack([getattr(scenario.rules, name) for name in _FROM_RULES])
+    return torch.stack([getattr(rules, name) for name in _FROM_RULES])
 
 
-def terms(scenario: Scenario, hour: Hour, assignment: Tensor) -> Terms:
-    """Gather the terms of every rig; assignment int64 [B, R]."""
-    table = scenario.rule_table.unsqueeze(1).expand(-1, *hour.table.shape[::2])  # [F, B, N]
+def terms(rule_table: Tensor, hour: Hour, assignment: Tensor) -> Terms:
+    """Gather the terms of every rig; rule_table [len, N], assignment int64 [B, R]."""
+    table = rule_table.unsqueeze(1).expand(-1, *hour.table.shape[::2])  # [len, B, N]
     rules = table.gather(2, assignment.expand(len(table), *assignment.shape)).unbind(0)
     index = assignment.unsqueeze(1).expand(-1, hour.table.shape[1], -1)
     quotes = Quotes(*hour.table.gather(2, index).unbind(1))

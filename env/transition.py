@@ -13,7 +13,7 @@ from env.costs import (
     locked_usd,
     registering_usd,
 )
-from env.exogenous import Hour
+from env.hour import Hour
 from env.networks.allocation import competitors_below
 from env.payout import Market, Pay, market, pay, pool_tokens, slippage
 from env.scenario import Scenario
@@ -37,10 +37,10 @@ def step(
 ) -> tuple[State, Outcome]:
     """Carry out the orders (int64 [B, R], 0 = hold, i = move to network i - 1) and live an hour."""
     moving = executable(fleet, hour, state.assignment, orders)
-    there = terms(scenario, hour, state.assignment)
+    there = terms(scenario.rule_table, hour, state.assignment)
     broken, unbonding = leaving_usd(scenario, there, state, at(fleet.work, state.assignment))
     assignment = torch.where(moving, orders - 1, state.assignment)
-    here = terms(scenario, hour, assignment)
+    here = terms(scenario.rule_table, hour, assignment)
     post = _post(fleet, state, hour, here, assignment, moving.float())
     met = market(scenario, hour, post)
     paid = pay(scenario, hour, met, here, post, state)

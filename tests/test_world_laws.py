@@ -121,7 +121,7 @@ def _posting(s: Scenario, fleet: Fleet, state: State, world: World):  # type: ig
     from env.terms import terms
     from env.transition import _post
 
-    here = terms(s, world.now, state.assignment)
+    here = terms(s.rule_table, world.now, state.assignment)
     return _post(fleet, state, world.now, here, state.assignment, torch.zeros_like(state.score))
 
 
