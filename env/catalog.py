@@ -7,62 +7,60 @@ live in `configs/catalog`; the formulas they feed live in `env/networks`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import pydantic
-import yaml
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from env.errors import InputError
+from env.hardware import FleetSpec, GpuModel, RigGroup, Site
+from env.parsing import (
+    CONFIG_DIR,
+    STRICT,
+    NonNegative,
+    Number,
+    Positive,
+    Share,
+    parse,
+    preset,
+    read_yaml,
+)
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
-
-T = TypeVar("T")
-_STRICT = ConfigDict(extra="forbid", frozen=True)
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be finite")
-    return value
-
-
-Number = Annotated[float, AfterValidator(_finite)]
-Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
-NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-@dataclass(config=_STRICT)
-class GpuModel:
-    """One GPU model; prices are a dated default, see `configs/catalog/gpus.yaml`."""
-
-    vram_gb: Positive
-    board_power_w: Positive
-    fp16_tflops: Positive  # dense tensor throughput
-    bandwidth_gb_s: Positive
-    rent_usd_h: Positive  # what a tenant pays to rent one GPU for an hour
-    capex_usd: Positive  # purchase price of one GPU with its share of the host
-    hashrate_mh_s: NonNegative = 0.0  # KawPow
-
-
-@dataclass(config=_STRICT)
-class Site:
-    """A place with an energy tariff by hour of day and common-cause outages."""
-
-    tariff_usd_kwh: Annotated[tuple[NonNegative, ...], Field(min_length=24, max_length=24)]
-    pue: Annotated[float, Field(ge=1, le=3)]
-    hosting_usd_gpu_h: NonNegative  # space, network and hands for an owned GPU
-    outages_per_year: NonNegative
-    outage_mean_h: Positive
+__all__ = [
+    "CONFIG_DIR",
+    "Commitment",
+    "Demand",
+    "Emission",
+    "FleetSpec",
+    "GpuModel",
+    "Network",
+    "NonNegative",
+    "Number",
+    "Positive",
+    "RigGroup",
+    "Risk",
+    "Schedule",
+    "Share",
+    "Site",
+    "Tier",
+    "Token",
+    "Work",
+    "load_fleet",
+    "load_gpus",
+    "load_network",
+    "load_networks",
+    "load_sites",
+    "load_tokens",
+    "parse",
+    "preset",
+    "read_yaml",
+]
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Token:
     """A token's start price and the parameters of its simulated price and liquidity."""
 
@@ -77,7 +75,7 @@ class Token:
     pool_quote: NonNegative = 0.0  # quote tokens in its constant-product pool; 0 = order book
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Schedule:
     """Tokens minted per day for the whole network as a function of the date.
 
@@ -94,7 +92,7 @@ class Schedule:
     parameters: dict[str, Number] = field(default_factory=dict)  # halving, baseline, inflation
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Tier:
     """A sub-pool reserved for some GPU models."""
 
@@ -102,7 +100,7 @@ class Tier:
     gpus: tuple[str, ...]
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Emission:
     """Tokens shared among providers: a pool pro rata to work, or a tournament over slots."""
 
@@ -121,7 +119,7 @@ class Emission:
     registrations_per_h: NonNegative = 0.0  # tournament: each prunes the lowest slot
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Demand:
     """Customers who pay: leases of whole rigs, or metered requests spread over all suppliers."""
 
@@ -141,7 +139,7 @@ class Demand:
     twap_h: NonNegative = 1.0  # usd_pegged: window of the price oracle
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Commitment:
     """What it costs to be there, to enter and to leave."""
 
@@ -160,7 +158,7 @@ class Commitment:
     fault_multiple: NonNegative = 0.0  # of the hour's reward, lost per hour of downtime
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Risk:
     """Rates per year of what goes wrong with the network, and how its estimate errs."""
 
@@ -176,7 +174,7 @@ class Risk:
     stops_per_year: NonNegative = 6.0
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Work:
     """How much work one GPU supplies, in units of the reference GPU.
 
@@ -188,7 +186,7 @@ class Work:
     table: dict[str, NonNegative] = field(default_factory=dict)
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Network:
     """One network: brand, three rules, eligibility and risks."""
 
@@ -208,55 +206,6 @@ class Network:
     min_gpus: Annotated[int, Field(ge=1)] = 1  # per rig
     gpus: tuple[str, ...] | None = None  # None: every model with enough VRAM
     load: Share = 1.0  # of board power drawn while working
-
-
-@dataclass(config=_STRICT)
-class RigGroup:
-    """`count` identical rigs of a fleet."""
-
-    gpu: str
-    gpu_count: Annotated[int, Field(ge=1, le=64)]
-    count: Annotated[int, Field(ge=1)]
-    site: str
-    owned: bool = True
-
-
-@dataclass(config=_STRICT)
-class FleetSpec:
-    """A fixed fleet from groups, or (random_rigs > 0) one drawn anew for each world."""
-
-    rigs: tuple[RigGroup, ...] = ()
-    random_rigs: Annotated[int, Field(ge=0)] = 0
-
-
-def parse(kind: type[T], data: object, where: str) -> T:
-    """Validate plain data into a catalogue class; the first error becomes one clear line."""
-    try:
-        return TypeAdapter(kind).validate_python(data)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        expected = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{where}: {path}" if path else where, expected, first["input"]) from None
-
-
-def read_yaml(path: Path) -> Any:
-    """The plain data of a YAML file; a missing or malformed file is one clear line."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(str(path), "a YAML file", "no such file") from None
-    except yaml.YAMLError as error:
-        raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from None
-
-
-def preset(group: str, name: str) -> Any:
-    """The plain data of `configs/<group>/<name>.yaml`."""
-    path = CONFIG_DIR / group / f"{name}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise InputError(group, f"one of {known}", name)
-    return read_yaml(path)
 
 
 def load_gpus() -> dict[str, GpuModel]:

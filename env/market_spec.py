@@ -9,18 +9,16 @@ import datetime
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from env import catalog
-from env.catalog import NonNegative, Number, Positive, Share
 from env.errors import InputError
+from env.parsing import STRICT, NonNegative, Number, Positive, Share, parse, preset
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
 _Part = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Regime:
     """A state of the whole market, which lasts an exponential time."""
 
@@ -29,7 +27,7 @@ class Regime:
     mean_days: Positive
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Regimes:
     """The three states, in the order of `Prices.regime`."""
 
@@ -38,7 +36,7 @@ class Regimes:
     bull: Regime
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Jumps:
     """Compound Poisson jumps of log BTC, normal with mean zero."""
 
@@ -46,7 +44,7 @@ class Jumps:
     sd: NonNegative
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class TurnoverLaw:
     """Daily turnover: lognormal around the catalogue's, mean-reverting, partly in common."""
 
@@ -55,7 +53,7 @@ class TurnoverLaw:
     common_loading: Share
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class RentLaw:
     """GPU rents: posted anew at random times, own steps on a common cycle."""
 
@@ -66,7 +64,7 @@ class RentLaw:
     level_sd: NonNegative
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Fractions:
     """Shares of the file's dates, in this order."""
 
@@ -75,7 +73,7 @@ class Fractions:
     test: _Part = 0.25
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class MarketSpec:
     """A market; the keys from `prices` on are for a replay."""
 
@@ -103,7 +101,7 @@ def load_market(selection: str | Mapping[str, Any]) -> MarketSpec:
     """A preset of `configs/market` by name, or its keys; those left out are the preset's."""
     kind = selection if isinstance(selection, str) else str(selection.get("kind", "synthetic"))
     data = _preset(kind) | ({} if isinstance(selection, str) else dict(selection))
-    spec = catalog.parse(MarketSpec, data, "market")
+    spec = parse(MarketSpec, data, "market")
     f = spec.fractions
     if f.train + f.validation + f.test > 1 + 1e-9:
         raise InputError("market.fractions", "parts that add up to at most 1", vars(f))
@@ -119,6 +117,6 @@ def load_market(selection: str | Mapping[str, Any]) -> MarketSpec:
 
 def _preset(name: str) -> dict[str, Any]:
     """A preset with those named in its `defaults`, as Hydra composes them (`_self_` is last)."""
-    data = dict(catalog.preset("market", name))
+    data = dict(preset("market", name))
     bases = [base for base in data.pop("defaults", []) if base != "_self_"]
     return {k: v for base in bases for k, v in _preset(base).items()} | data

@@ -9,10 +9,10 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from env.catalog import _STRICT, NonNegative, Positive, parse, preset
+from env.parsing import STRICT, NonNegative, Positive, parse, preset
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=STRICT)
 class Objective:
     """profit; log_growth: growth of log equity; downside: profit less a penalty on losses."""
 

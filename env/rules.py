@@ -1,21 +1,22 @@
-"""The networks' rules as tensors, and the economics that hold for all of them."""
+"""The networks' rules as tensors, built from the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import pydantic.dataclasses
 import torch
 from torch import Tensor
 
 from env import catalog
-from env.catalog import Network, NonNegative, Positive, Share
+from env.catalog import Network
+from env.economics import Economics, reference_cost, total_vol, utilisation, work_of
 from env.errors import InputError
 from env.networks.vesting import lockup_discount
 from env.shocks import name_hashes
+
+__all__ = ["OFF", "Economics", "Rules", "build_rules", "total_vol", "work_of"]
 
 OFF = catalog.Network(
     name="off",
@@ -28,33 +29,6 @@ OFF = catalog.Network(
     commitment=catalog.Commitment(provisioning_h=0.0),
     risk=catalog.Risk(0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
 )
-
-
-@pydantic.dataclasses.dataclass(config=catalog._STRICT)
-class Economics:
-    """What holds for every network; values and sources in `configs/catalog/economics.yaml`."""
-
-    financing_rate_annual: NonNegative
-    capex_life_h: Positive
-    idle_power_share: Share
-    rented_discount: Positive
-    impact_coefficient: NonNegative
-    utilisation_cap: Share
-    start_level_sd: NonNegative
-    soft_failures_per_gpu_year: NonNegative
-    soft_repair_mean_h: Positive
-    hard_failures_per_gpu_year: NonNegative
-    hard_repair_median_h: Positive
-    hard_repair_sd: NonNegative
-    reclaims_per_year: NonNegative
-    reclaim_mean_h: Positive
-    spike_mean_h: Positive
-    spike_log_size: NonNegative
-    stop_mean_h: Positive
-    noise_half_life_h: Positive
-    launch_mean_h: Positive
-    dead_token_share: Share
-    lease_demand_half_life_h: Positive
 
 
 @dataclass(frozen=True)
@@ -120,64 +94,6 @@ class Rules:
     stops_per_h: Tensor
 
 
-def work_of(network: Network, gpu: str, gpus: Mapping[str, catalog.GpuModel]) -> float:
-    """Work units of one GPU of this model, 0 where it is not eligible."""
-    model = gpus[gpu]
-    if model.vram_gb < network.min_vram_gb or (
-        network.gpus is not None and gpu not in network.gpus
-    ):
-        return 0.0
-    kind = network.work.kind
-    if kind == "table":
-        return network.work.table.get(gpu, 0.0)
-    if kind == "rig":
-        return 1.0
-    column = {
-        "fp16": "fp16_tflops",
-        "bandwidth": "bandwidth_gb_s",
-        "vram": "vram_gb",
-        "rent": "rent_usd_h",
-        "hashrate": "hashrate_mh_s",
-    }[kind]
-    reference = getattr(gpus[network.reference_gpu], column)
-    return float(getattr(model, column) / reference) if reference else 0.0
-
-
-def total_vol(tokens: Mapping[str, catalog.Token], name: str) -> float:
-    """Total annual volatility, with BTC's share and the quote's."""
-    token = tokens[name]
-    own = token.vol_annual**2 + token.jumps_per_year * token.jump_sd**2
-    if token.quote:
-        return float((own + total_vol(tokens, token.quote) ** 2) ** 0.5)
-    market = 0.0 if name == "BTC" else token.beta_btc * total_vol(tokens, "BTC")
-    return float((own + market**2) ** 0.5)
-
-
-def reference_cost(
-    network: Network,
-    gpus: Mapping[str, catalog.GpuModel],
-    sites: Mapping[str, catalog.Site],
-    tokens: Mapping[str, catalog.Token],
-    economics: Economics,
-) -> float:
-    """Full cost in USD of one work unit and hour on the network's reference GPU at a mean site."""
-    if not network.reference_gpu:
-        return 1.0
-    gpu = gpus[network.reference_gpu]
-    energy = np.mean([np.mean(s.tariff_usd_kwh) * s.pue for s in sites.values()])
-    hosting = np.mean([s.hosting_usd_gpu_h for s in sites.values()])
-    cost = gpu.board_power_w / 1000 * network.load * energy + hosting
-    cost += gpu.capex_usd / economics.capex_life_h
-    work = work_of(network, network.reference_gpu, gpus)
-    locked = network.commitment.collateral_tokens_per_work * work
-    locked += network.commitment.collateral_tokens_per_rig
-    if network.token:
-        token = tokens[network.token]
-        price = token.price_usd * (tokens[token.quote].price_usd if token.quote else 1.0)
-        cost += locked * price * economics.financing_rate_annual / 8760
-    return float(cost / work) * network.supply_cost
-
-
 def build_rules(
     networks: tuple[Network, ...],
     tokens: dict[str, catalog.Token],
@@ -228,7 +144,7 @@ def _row(
         "lease": float(d is not None and d.kind == "lease"),
         "request": float(d is not None and d.kind == "request"),
         "fee": fee,
-        "utilisation": _utilisation(n, cost, fee, tokens, economics),
+        "utilisation": utilisation(n, cost, fee, tokens, economics),
         "outside_work": d.outside_work if d and not e else 0.0,
         "demand_sd": d.volatility if d else 0.0,
         "lease_mean_h": d.lease_mean_h if d else 1.0,
@@ -275,31 +191,3 @@ def _tier_shares(network: Network) -> tuple[float, float]:
     if sum(shares) > 1 + 1e-9:
         raise InputError(f"{network.name}.emission.tiers", "shares that sum to at most 1", shares)
     return shares[0], shares[1] if len(shares) > 1 else 0.0
-
-
-def _utilisation(
-    network: Network,
-    cost: float,
-    fee: float,
-    tokens: dict[str, catalog.Token],
-    economics: Economics,
-) -> float:
-    """Share of outside work in use at hour 0: given, or what the target margin implies."""
-    demand = network.demand
-    if demand is None:
-        return 0.0
-    if network.emission is not None and demand.utilisation is None:
-        raise InputError(f"{network.name}.demand.utilisation", "a share, beside an emission", None)
-    if demand.utilisation is not None:
-        return demand.utilisation
-    price = fee
-    if demand.paid_in == "token":
-        price *= tokens[network.token or "USD"].price_usd
-    use = cost / (1 - network.target_margin) / price
-    if not 0 < use <= economics.utilisation_cap:
-        raise InputError(
-            f"{network.name}.demand.price_per_work_h",
-            f"a price at which utilisation is in (0, {economics.utilisation_cap}]",
-            f"{demand.price_per_work_h} (utilisation {use:.3f})",
-        )
-    return use
