@@ -13,26 +13,32 @@ from omegaconf import DictConfig
 
 from agents.cli import EarlierRun, earlier_run, guarded
 from agents.config import load_config
-from agents.evaluation import compare, rules
-from agents.stock import load_policy
-from agents.terminal import plain_warnings, show_table
+from agents.evaluation import compare, one_rule, rivals, trained
+from agents.terminal import plain_warnings, show_rules, show_table, status
 from agents.worlds import Split, make_scenario
 from env.catalog import CONFIG_DIR
 from train import REFUSED, plain
 
 
 def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> None:
-    """Compare on test worlds, keep the scores, print."""
+    """Tune the rules where they are not known, compare on test worlds, keep the scores, print."""
     plain_warnings()
-    only = values.pop("policy")
+    policy, only_tune = values.pop("policy"), values.pop("tune")
     values.pop("run")
     config, _ = load_config(earlier.apply(values))
+    tuned = rivals(config, print)
+    if only_tune:
+        show_rules(tuned)
+        return
     test = make_scenario(config, Split.TEST)
-    policies = rules(config, only)
-    if earlier.folder is not None:
-        trained = load_policy(config.agent, test, earlier.folder)
-        policies = {config.agent.kind: trained, **policies}
-    show_table(compare(config, test, policies, folder / earlier.part))
+    if earlier.folders:
+        subject, rules = trained(config, test, earlier.folders, earlier.seeds), tuple(tuned.rules)
+    else:
+        subject, rules = one_rule(tuned, policy)
+    with status() as say:
+        summary = compare(config, test, subject, tuned, folder / earlier.part, say, rules)
+    show_table(summary)
+    print(f"report: {folder / earlier.part / 'report.html'}")
 
 
 def main() -> None:

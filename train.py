@@ -14,11 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.cli import guarded
 from agents.config import load_config
-from agents.evaluation import compare, final_figures, rules, validation_gain
+from agents.evaluation import compare, final_figures, rivals, validation_gap
 from agents.rules import Policy
 from agents.run_folder import start_run
 from agents.stock import train
-from agents.terminal import plain_warnings, progress, show_table
+from agents.terminal import plain_warnings, progress, show_table, status
 from agents.tracking import Tracker
 from agents.worlds import Split, make_scenario
 from env.catalog import CONFIG_DIR
@@ -27,22 +27,23 @@ REFUSED = (HydraException, OmegaConfBaseException)  # what Hydra raises at a bad
 
 
 def run_job(values: dict[str, Any], folder: Path) -> float:
-    """Train, compare on test worlds, print; returns the gain on validation, for sweepers."""
+    """Train, compare on test worlds, print; returns validation's gap closed, for sweepers."""
     plain_warnings()
     config, record = load_config(values)
     training, test = make_scenario(config, Split.TRAIN), make_scenario(config, Split.TEST)
-    opponents = rules(config)
+    tuned = rivals(config, print)
     start_run(folder, record)
     with Tracker(folder, config.tracking, record) as tracker:
         with progress(config.agent.total_timesteps) as show:
             policy = train(config.agent, training, config.seed, folder, tracker, show)
-        policies: dict[str, Policy] = {config.agent.kind: policy, **opponents}
-        summary = compare(config, test, policies, folder / "evaluation")
-        gain = validation_gain(config, policy)
-        tracker.summary(final_figures(summary, gain))
+        with status() as say:
+            subject: dict[str, Policy] = {config.agent.kind: policy}
+            summary = compare(config, test, subject, tuned, folder / "evaluation", say)
+            gap = validation_gap(config, policy, tuned, say)
+        tracker.summary(final_figures(summary, gap))
     show_table(summary)
     print(f"run folder: {folder}")
-    return gain
+    return gap
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")

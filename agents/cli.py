@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from agents.run_folder import read_config
+from agents.tracking import group_hash
 from env.errors import InputError
 
 T = TypeVar("T")
@@ -56,12 +57,14 @@ def _one_line(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """`run=FOLDER` of a command line: its folder, its configuration, what is asked beside it."""
+    """`run=` of a command line: its folders, their configuration, what is asked beside it."""
 
     arguments: list[str]  # for Hydra
-    folder: Path | None = None
+    folders: tuple[Path, ...] = ()  # one for each training seed
     config: dict[str, Any] = field(default_factory=dict)
     changed: tuple[str, ...] = ()  # top-level keys that the command line sets
+
+    seeds: tuple[int, ...] = ()  # of the folders
 
     @property
     def part(self) -> Path:
@@ -73,22 +76,23 @@ class EarlierRun:
 
     def apply(self, composed: Mapping[str, Any]) -> dict[str, Any]:
         """The run's own configuration, with what the command line changed from the composed one."""
-        if self.folder is None:
+        if not self.folders:
             return dict(composed)
         return {**self.config, **{key: composed[key] for key in self.changed}}
 
 
 def earlier_run(arguments: list[str]) -> EarlierRun:
-    """Resolve `run=FOLDER` before Hydra composes.
+    """Resolve `run=FOLDER` before Hydra composes; `run=A,B,C` are runs that differ in their seed.
 
     Scoring elsewhere (other worlds, other evaluation settings) is allowed; what contradicts the run
     is an InputError. The run's own overrides come first, so that `market.prices=` finds its group.
+    One run is scored in its own folder, several in one of their own.
     """
     runs = [a.removeprefix("run=") for a in arguments if a.startswith("run=")]
     if not runs or runs[-1] in ("", "null"):
         return EarlierRun(arguments)
-    folder = Path(runs[-1])
-    config = read_config(folder)
+    folders = _folders(runs[-1])
+    config = read_config(folders[0])
     asked = [a for a in arguments if not a.startswith("run=")]
     changed: list[str] = []
     kept: list[str] = []
@@ -101,14 +105,33 @@ def earlier_run(arguments: list[str]) -> EarlierRun:
             _agrees(config, argument, key)
             continue
         kept.append(argument)
-    in_place = [f"hydra.run.dir={_quoted(folder)}", "hydra.output_subdir=null"]
-    own = [a for a in _own_overrides(folder) if not a.startswith("hydra.")]
+    own = [a for a in _own_overrides(folders[0]) if not a.startswith("hydra.")]
+    in_place = [f"hydra.run.dir={_quoted(str(folders[0]))}", "hydra.output_subdir=null"]
     return EarlierRun(
-        [*own, *kept, f"run={_quoted(folder)}", *in_place],
-        folder,
+        [*own, *kept, f"run={_quoted(runs[-1])}", *(in_place if len(folders) == 1 else [])],
+        folders,
         config,
         tuple(dict.fromkeys(changed)),
+        _seeds(folders),
     )
+
+
+def _folders(value: str) -> tuple[Path, ...]:
+    """One folder, or several between commas; a folder whose name has a comma is one."""
+    if Path(value).is_dir() or "," not in value:
+        return (Path(value),)
+    return tuple(Path(part.strip()) for part in value.strip("[]").split(","))
+
+
+def _seeds(folders: tuple[Path, ...]) -> tuple[int, ...]:
+    """The seeds of runs that are alike otherwise, so that their scores may be pooled."""
+    configs = [read_config(folder) for folder in folders]
+    if len({group_hash(config) for config in configs}) > 1:
+        raise InputError("run", "runs that differ in their seed alone", [str(f) for f in folders])
+    seeds = tuple(int(config["seed"]) for config in configs)
+    if len(set(seeds)) < len(seeds):
+        raise InputError("run", "a different seed in each run", list(seeds))
+    return seeds
 
 
 def _agrees(config: dict[str, Any], argument: str, key: str) -> None:
@@ -129,7 +152,7 @@ def _own_overrides(folder: Path) -> list[str]:
     return [str(a) for a in yaml.safe_load(path.read_text(encoding="utf-8")) or []]
 
 
-def _quoted(path: Path) -> str:
-    """A path as a value in Hydra's grammar, whatever characters it has."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+def _quoted(text: str) -> str:
+    """A text as a value in Hydra's grammar, whatever characters it has."""
+    text = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"

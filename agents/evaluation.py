@@ -1,4 +1,4 @@
-"""What train.py and evaluate.py both end with: policies compared on paired worlds, and kept."""
+"""What train.py and evaluate.py both end with: policies compared on test worlds, and kept."""
 
 from __future__ import annotations
 
@@ -7,76 +7,129 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents import statistics
+from agents.comparison import Comparison, Say, play
 from agents.config import Config
-from agents.rules import Policy, Rule, make_rule
-from agents.run_folder import to_json, write_atomic
-from agents.scoring import Score, as_csv, score_all, summarise
-from agents.tuning import tune
+from agents.report import report
+from agents.rules import Policy
+from agents.run_folder import environment, to_json, write_atomic
+from agents.stock import load_policy
+from agents.summary import Row, accounts_csv, scores_csv, summarise
+from agents.tracking import group_hash
+from agents.tuning import Tuned, tuned_rules
 from agents.worlds import Split, make_scenario, world_seeds
+from env.errors import InputError
 from env.scenario import Scenario
 
-BASELINE = "hold"
+REFERENCE = "hold"  # scored beside a rule alone: what doing nothing brings
 
 
-def rules(config: Config, only: str | None = None) -> dict[str, Policy]:
-    """The configured rules, or `only` one of them with the baseline, tuned first if asked for."""
+def rivals(config: Config, say: Say) -> Tuned:
+    """The rules as they are best on this scenario's training worlds; tuned once, then stored."""
     settings = config.evaluation
-    names = dict.fromkeys([BASELINE, *settings.rules] if only is None else [BASELINE, only])
-    where = "evaluation.rules" if only is None else "policy"
-    chosen = {name: make_rule(name, settings.rules.get(name, {}), where) for name in names}
-    if settings.tune_settings:
-        scenario = make_scenario(config, Split.TRAIN)
-        seeds = world_seeds(Split.TRAIN, settings.tune_worlds)
-        chosen = {n: tune(r, scenario, seeds, settings.tune_settings) for n, r in chosen.items()}
-    return dict(chosen)
+    scenario = make_scenario(config, Split.TRAIN)
+    return tuned_rules(scenario, settings.tune_settings, settings.tune_worlds, say)
+
+
+def trained(
+    config: Config, scenario: Scenario, runs: tuple[Path, ...], seeds: tuple[int, ...]
+) -> dict[str, Policy]:
+    """The policies of run folders by name: the agent's, and its seed where there are several."""
+    kind = config.agent.kind
+    names = [kind] if len(runs) == 1 else [f"{kind} seed {seed}" for seed in seeds]
+    return {
+        name: load_policy(config.agent, scenario, run)
+        for name, run in zip(names, runs, strict=True)
+    }
+
+
+def one_rule(tuned: Tuned, name: str | None) -> tuple[dict[str, Policy], tuple[str, ...]]:
+    """A tuned rule as the subject of a comparison, and the names of those it is compared with.
+
+    Without a name the opponent itself, beside all others.
+    """
+    if name is None:
+        return {tuned.best: tuned.rules[tuned.best]}, tuple(tuned.rules)
+    if name not in tuned.rules:
+        raise InputError("policy", f"one of {', '.join(tuned.rules)}", name)
+    return {name: tuned.rules[name]}, tuple(dict.fromkeys((tuned.best, REFERENCE)))
 
 
 def compare(
-    config: Config, scenario: Scenario, policies: Mapping[str, Policy], folder: Path
-) -> dict[str, Any]:
-    """Score policies on test worlds; write `scores.csv` and `summary.json`, return the latter."""
-    seeds = world_seeds(Split.TEST, config.evaluation.worlds)
-    scores = score_all(scenario, policies, seeds)
-    summary = {
-        "split": Split.TEST.value,
-        "worlds": len(seeds),
-        "first_seed": seeds[0],
-        "horizon_h": scenario.horizon_h,
-        "rigs": scenario.rig_count,
-        "networks": list(scenario.network_names),
-        "baseline": BASELINE,
-        "policies": _with_knobs(summarise(scores, BASELINE, config.evaluation.resamples), policies),
-    }
-    write_atomic(folder / "scores.csv", as_csv(scores, seeds))
+    config: Config,
+    scenario: Scenario,
+    subject: Mapping[str, Policy],
+    tuned: Tuned,
+    folder: Path,
+    say: Say,
+    rules: tuple[str, ...] | None = None,
+) -> Row:
+    """Score the subject on test worlds against the rules and the bound; keep what was found.
+
+    subject: the policies that the headline speaks of, one for each training seed; rules: names of
+    those to score beside it, all where None. Writes
+    `summary.json`, `scores.csv`, `accounts.csv` and `report.html`, and returns the summary.
+    """
+    settings = config.evaluation
+    seeds = world_seeds(Split.TEST, settings.worlds)
+    compared = play(scenario, subject, tuned, seeds, settings.regret_worlds, say, rules)
+    summary = {"split": Split.TEST.value, **summarise(compared, settings.resamples)}
     write_atomic(folder / "summary.json", to_json(summary))
+    write_atomic(folder / "scores.csv", scores_csv(compared))
+    write_atomic(folder / "accounts.csv", accounts_csv(compared))
+    say("drawing the report")
+    write_atomic(folder / "report.html", report(compared, summary, made(config)))
     return summary
 
 
-def validation_gain(config: Config, policy: Policy) -> float:
-    """Net USD per rig and day over the baseline on validation worlds: what a sweeper may see."""
+def made(config: Config) -> dict[str, str]:
+    """With what the figures were made, by name, as the report lists it."""
+    place = environment()
+    versions = ", ".join(f"{name} {v}" for name, v in place["versions"].items())
+    changed = " with uncommitted changes" if place["git_changes"] else ""
+    script, *arguments = place["argv"]
+    return {
+        "command": " ".join(("python", Path(script).name, *arguments)),
+        "configuration": f"{group_hash(asdict(config))} (hash without seed and tracking)",
+        "code": f"commit {place['git_commit'] or 'unknown'}{changed}",
+        "versions": f"Python {place['python']}, {versions}",
+        "machine": f"{place['platform']}, {place['cuda'] or 'CPU'}, torch threads: "
+        f"{place['torch_threads']}",
+    }
+
+
+def validation_gap(config: Config, policy: Policy, tuned: Tuned, say: Say) -> float:
+    """Gap closed on validation worlds: what a sweeper may see."""
+    compared = _validated(config, policy, tuned, say)
+    return statistics.gap_closed(
+        compared.subject_net, compared.net(compared.opponent), compared.bound
+    )
+
+
+def _validated(config: Config, policy: Policy, tuned: Tuned, say: Say) -> Comparison:
     scenario = make_scenario(config, Split.VALIDATION)
     seeds = world_seeds(Split.VALIDATION, config.evaluation.validation_worlds)
-    scores: dict[str, Score] = score_all(
-        scenario, {"policy": policy, **rules(config, BASELINE)}, seeds
-    )
-    return float((scores["policy"].net_usd - scores[BASELINE].net_usd).mean())
+    return play(scenario, {"policy": policy}, tuned, seeds, 0, say, (tuned.best,))
 
 
-def final_figures(summary: dict[str, Any], validation: float) -> dict[str, float]:
+def final_figures(summary: Mapping[str, Any], validation: float) -> dict[str, float | None]:
     """The summary's figures by flat names, as a tracker sorts runs by them."""
-    figures = {f"validation/over_{BASELINE}": validation}
+    figures: dict[str, float | None] = {"validation/gap_closed": validation}
+    for key in _HEADLINE:
+        figures[f"eval/{key}"] = summary[key]
     for name, row in summary["policies"].items():
-        gain = row[f"over_{BASELINE}"]
-        figures[f"eval/{name}/net_usd_rig_day"] = row["net_usd_rig_day"]
-        figures[f"eval/{name}/over_{BASELINE}"] = gain["difference"]
-        figures[f"eval/{name}/over_{BASELINE}_low"] = gain["low_95"]
-        figures[f"eval/{name}/over_{BASELINE}_high"] = gain["high_95"]
+        for key in _EACH:
+            figures[f"eval/{name}/{key}"] = row[key]
     return figures
 
 
-def _with_knobs(figures: dict[str, Any], policies: Mapping[str, Policy]) -> dict[str, Any]:
-    """The figures of each policy, and of a rule the knobs that it was scored with."""
-    return {
-        name: {**figures[name], "knobs": asdict(p)} if isinstance(p, Rule) else figures[name]
-        for name, p in policies.items()
-    }
+_HEADLINE = (
+    "gap_closed",
+    "gap_closed_low",
+    "gap_closed_high",
+    "headroom",
+    "net_usd_rig_day",
+    "iqm_usd_rig_day",
+    "probability_of_improvement",
+)
+_EACH = ("net_usd_rig_day", "gap_closed", "gap_closed_low", "gap_closed_high", "moves_rig_day")

@@ -1,116 +1,190 @@
-"""Paired scores: policies on the same worlds, and how sure a difference is."""
+"""What a policy did in each of many worlds: profit by the hour, accounts by network, moves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from typing import Annotated, Any
+from dataclasses import fields
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from agents.rules import Policy
+from agents.rules import Observation, Policy, read
+from agents.statistics import Floats
+from env.exogenous import Hour
 from env.scenario import Scenario
+from env.state import LEDGER, Outcome, per_network
+from env.terms import at
 from env.world import World, future
 
 HOURS_PER_DAY = 24.0
 TAIL_H = 120  # results are also reported without the episode's last hours
-Floats = NDArray[np.float64]
+WORLDS_AT_ONCE, RIGS_AT_ONCE = 128, 8192  # that live together, to bound memory
+MEASURED = (
+    "provisioning_h",  # rig-hours between an order and the first work
+    "down_h",  # rig-hours in which the rig, its site or its network was down or closed
+    "idle_h",  # the other rig-hours without pay: waiting for a lease, warming up, switched off
+    "estimated_usd",  # what the published yields promised the rigs, gross, for all their hours
+    "gas_usd",  # the part of burn_usd that is transaction fees
+    "leaving_usd",  # the part of penalty_usd and financing_usd that leaving cost: lease, unbonding
+    "lost_usd",  # published net yield of the network entered x provisioning hours; in no account
+)
+ACCOUNTS = (*LEDGER, *MEASURED)
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
 class EvaluationConfig:
-    """How many worlds policies are compared on, and the knobs of the rules to compare with."""
+    """How many worlds policies are compared on, and how the rules to compare with are tuned."""
 
     worlds: Annotated[int, Field(ge=2)]
     validation_worlds: Annotated[int, Field(ge=2)]
+    regret_worlds: Annotated[int, Field(ge=1)]
     resamples: Annotated[int, Field(ge=100)]
     tune_settings: Annotated[int, Field(ge=0)]
     tune_worlds: Annotated[int, Field(ge=2)]
-    rules: dict[str, dict[str, float]]
 
 
 @plain_dataclass(frozen=True)
 class Score:
-    """One policy on W worlds, each array float64 [W], per rig and day."""
+    """One policy in W worlds of T hours with R rigs and N networks."""
 
-    net_usd: Floats
-    early_net_usd: Floats  # without the last TAIL_H hours
-    moves: Floats
-    illegal: Floats  # orders that the world did not carry out
+    hourly_usd: Floats  # [T, W] net profit of the fleet
+    accounts: Floats  # [W, len(ACCOUNTS), N] of the episode
+    illegal: Floats  # [W] orders that the world did not carry out
+    start_usd: Floats  # [W] equity at hour 0
+    fleet: Floats  # [W] rigs
+
+    def total(self, account: str) -> Floats:
+        """An account over all networks, [W]."""
+        return self.accounts[:, ACCOUNTS.index(account)].sum(-1)
+
+    @property
+    def rig_days(self) -> Floats:
+        """[W]"""
+        return self.fleet * (len(self.hourly_usd) / HOURS_PER_DAY)
+
+    @property
+    def net_usd(self) -> Floats:
+        """Net USD per rig-day, [W]."""
+        return self.hourly_usd.mean(0) * HOURS_PER_DAY / self.fleet
+
+    @property
+    def early_net_usd(self) -> Floats:
+        """The same without the last TAIL_H hours, [W]."""
+        hours = len(self.hourly_usd)
+        early = self.hourly_usd[: hours - TAIL_H if hours > TAIL_H else hours]
+        return early.mean(0) * HOURS_PER_DAY / self.fleet
+
+
+@plain_dataclass(frozen=True)
+class Path:
+    """Where each rig was: what a regret is computed from."""
+
+    start: NDArray[np.int64]  # [W, R] network before hour 0
+    assignment: NDArray[np.uint8]  # [T, W, R] during the hour, after its moves
+    moved: NDArray[np.bool_]  # [T, W, R] True where an order put it there in this hour
+
+    def first(self) -> Path:
+        """The path in the first world alone."""
+        return Path(self.start[:1], self.assignment[:, :1].copy(), self.moved[:, :1].copy())
+
+
+def blocks(scenario: Scenario, seeds: list[int]) -> list[list[int]]:
+    """The seeds in parts whose worlds fit in memory together."""
+    size = max(min(WORLDS_AT_ONCE, RIGS_AT_ONCE // scenario.rig_count), 1)
+    return [seeds[k : k + size] for k in range(0, len(seeds), size)]
 
 
 def score_all(
     scenario: Scenario, policies: Mapping[str, Policy], seeds: list[int]
 ) -> dict[str, Score]:
     """Every policy in the same worlds: the exogenous part is simulated once and shared."""
-    shared = future(scenario, seeds)
-    return {
-        name: score(World.start(scenario, seeds, shared), policy)
-        for name, policy in policies.items()
-    }
+    parts: dict[str, list[Score]] = {name: [] for name in policies}
+    for block in blocks(scenario, seeds):
+        shared = future(scenario, block)
+        for name, policy in policies.items():
+            parts[name].append(score(World.start(scenario, block, shared), policy))
+    return {name: join(scores) for name, scores in parts.items()}
 
 
-@torch.no_grad()
-def score(world: World, policy: Policy) -> Score:
-    """Live the fresh worlds of a batch to their end under a policy."""
-    net, moves = [], torch.zeros(len(world.seeds), dtype=torch.float64, device=world.seeds.device)
-    while not world.done:
-        _, outcome = world.step(policy(world.observe()))
-        net.append(outcome.net_usd.double().sum(-1))
-        moves += outcome.moves.sum(-1)
-    hourly = torch.stack(net).cpu().numpy()  # [T, W] USD
-    early = hourly[: len(hourly) - TAIL_H] if len(hourly) > TAIL_H else hourly
-    rigs = world.scenario.rig_count
-    rig_days = len(hourly) / HOURS_PER_DAY * rigs
+def join(parts: list[Score]) -> Score:
+    """Scores of the same policy in several blocks of worlds as one."""
     return Score(
-        net_usd=hourly.mean(0) * HOURS_PER_DAY / rigs,
-        early_net_usd=early.mean(0) * HOURS_PER_DAY / rigs,
-        moves=moves.cpu().numpy() / rig_days,
-        illegal=world.state.illegal.double().cpu().numpy() / rig_days,
+        hourly_usd=np.concatenate([p.hourly_usd for p in parts], 1),
+        **{
+            f.name: np.concatenate([getattr(p, f.name) for p in parts])
+            for f in fields(Score)
+            if f.name != "hourly_usd"
+        },
     )
 
 
-def paired_interval(
-    difference: Floats, resamples: int, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap of the mean of paired differences [W], over worlds.
-
-    Efron: "Bootstrap methods: another look at the jackknife" (Annals of Statistics, 1979).
-    """
-    draws = np.random.default_rng(seed).integers(len(difference), size=(resamples, len(difference)))
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(difference[draws].mean(1), (tail, 1.0 - tail))
-    return float(low), float(high)
+def score(world: World, policy: Policy) -> Score:
+    """Live the fresh worlds of a batch to their end under a policy."""
+    return follow(world, policy)[0]
 
 
-def summarise(scores: Mapping[str, Score], baseline: str, resamples: int) -> dict[str, Any]:
-    """Figures of each policy, with its paired difference to the baseline, as plain data."""
-    summary: dict[str, Any] = {}
-    for name, one in scores.items():
-        difference = one.net_usd - scores[baseline].net_usd
-        low, high = paired_interval(difference, resamples)
-        summary[name] = {
-            "net_usd_rig_day": float(one.net_usd.mean()),
-            f"net_usd_rig_day_without_last_{TAIL_H}_h": float(one.early_net_usd.mean()),
-            "moves_rig_day": float(one.moves.mean()),
-            "illegal_orders_rig_day": float(one.illegal.mean()),
-            f"over_{baseline}": {
-                "difference": float(difference.mean()),
-                "low_95": low,
-                "high_95": high,
-            },
-        }
-    return summary
+@torch.no_grad()
+def follow(world: World, policy: Policy, worlds: int = 0) -> tuple[Score, Path]:
+    """The score of a policy in fresh worlds, and the path of its rigs in the first of them."""
+    rows, networks = len(world.seeds), world.scenario.network_count
+    start = world.state
+    hourly, places, moves = [], [], []
+    measured = torch.zeros(
+        rows, len(MEASURED), networks, dtype=torch.float64, device=world.seeds.device
+    )
+    while not world.done:
+        seen = world.observe()
+        orders, before, lived = policy(seen), world.state, world.now
+        _, outcome = world.step(orders)
+        # not the state's assignment after the hour: there a pruned rig is already out
+        placed = torch.where(outcome.moves > 0, orders - 1, before.assignment)
+        hourly.append(outcome.net_usd.double().sum(-1))
+        spent = _measure(world, seen, placed, before.provisioning_h, outcome, lived)
+        measured += per_network(spent.double(), placed.unsqueeze(1), networks)
+        places.append(placed[:worlds].to(torch.uint8))
+        moves.append(outcome.moves[:worlds] > 0)
+    result = Score(
+        hourly_usd=torch.stack(hourly).cpu().numpy(),
+        accounts=torch.cat((world.state.ledger, measured), 1).cpu().numpy(),
+        illegal=world.state.illegal.double().cpu().numpy(),
+        start_usd=start.equity_usd.cpu().numpy(),
+        fleet=np.full(rows, float(world.scenario.rig_count)),
+    )
+    path = Path(
+        start=start.assignment[:worlds].cpu().numpy(),
+        assignment=torch.stack(places).cpu().numpy(),
+        moved=torch.stack(moves).cpu().numpy(),
+    )
+    return result, path
 
 
-def as_csv(scores: Mapping[str, Score], seeds: list[int]) -> str:
-    """One row for each policy and world."""
-    lines = ["policy,seed,net_usd_rig_day,moves_rig_day,illegal_orders_rig_day"]
-    for name, one in scores.items():
-        rows = zip(seeds, one.net_usd, one.moves, one.illegal, strict=True)
-        lines += [f"{name},{s},{n:.10g},{m:.10g},{i:.10g}" for s, n, m, i in rows]
-    return "\n".join(lines) + "\n"
+def _measure(
+    world: World,
+    seen: Observation,
+    placed: Tensor,
+    waited_h: Tensor,
+    outcome: Outcome,
+    lived: Hour,
+) -> Tensor:
+    """The hour's entries of MEASURED for each rig on its network `placed`, [B, len, R]."""
+    quotes, rules, moved = lived.quotes, world.scenario.rules, outcome.moves
+    runs = (quotes.up * quotes.open).gather(1, placed) * lived.rig_up
+    left = torch.where(moved > 0, rules.provisioning_h[placed], waited_h)
+    provisioning = runs * left.clamp(max=1.0)
+    promised = read(seen, "pairs", "estimate_usd_h").gather(2, placed.unsqueeze(-1)).squeeze(-1)
+    rows = (
+        provisioning,
+        1.0 - runs,
+        (runs - provisioning - outcome.earning_h).clamp_min(0.0),
+        quotes.estimate.gather(1, placed) * at(world.fleet.mass, placed),
+        moved * rules.gas_usd[placed],
+        moved * read(seen, "rigs", "leaving_usd"),
+        provisioning * promised.clamp_min(0.0),
+    )
+    return torch.stack(rows, 1)

@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -115,7 +115,7 @@ class Tracker:
         both = {**metrics, "time/steps_per_s": timing["steps_per_s"]}
         self._safely(lambda: self._wandb.log(both))
 
-    def summary(self, figures: dict[str, float]) -> None:
+    def summary(self, figures: Mapping[str, float | None]) -> None:
         """Final figures, by name, for the W&B run's summary."""
         self._safely(lambda: self._wandb.summary.update(figures))
 

@@ -1,0 +1,369 @@
+"""The report's pictures as SVG text: every figure stands for itself and needs no script.
+
+Colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart by colour-blind
+readers; lines differ in their dashes too.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from agents.comparison import Comparison
+from agents.hindsight import CAUSES
+from agents.scoring import ACCOUNTS, Score
+from agents.statistics import Floats
+from agents.summary import BASES, acquisition_cost
+from env.fleet import rig_names
+from env.state import CHARGES
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+YELLOW, SKY, GREY, PALE, INK = "#E69F00", "#56B4E9", "#7A7A7A", "#E4E4E4", "#222222"
+OTHERS = (GREEN, PINK, YELLOW, SKY, GREY, "#6B4F1D", "#9A9A9A", "#4B2E83", "#2F4F4F")
+DASHES = ((0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+WIDTH = 10.6  # inches, of every figure
+BANDS = {"established": (0.55, 0.75), "emerging": (0.05, 0.12)}  # full cost at accrual
+RARE = 0.002  # share of rig-hours below which a network's figures are hardly more than chance
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#EEEEEE",
+    "legend.frameon": False,
+}
+
+
+def svg(name: str, height: float, draw: Callable[[Figure], None]) -> str:
+    """A figure as an `<svg>` element; the same data give the same text."""
+    with rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        draw(figure)
+        file = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(file, metadata=nothing)
+    text = file.getvalue()
+    drawn = text[text.index("<svg") :]
+    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _opening, drawn, count=1)
+
+
+def _opening(found: re.Match[str]) -> str:
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'role="img" viewBox="{found[1]}">'
+    )
+
+
+def colours(compared: Comparison) -> dict[str, str]:
+    """The subject blue, the tuned rule orange, the others in the order of their rank."""
+    ranked = sorted(compared.scores, key=lambda name: -compared.net(name).mean())
+    own = dict.fromkeys(compared.subject, BLUE)
+    rest = [n for n in ranked if n not in own and n != compared.opponent]
+    fixed = {compared.opponent: ORANGE, **own}
+    return {**fixed, **{n: OTHERS[k % len(OTHERS)] for k, n in enumerate(rest)}}
+
+
+def profit(compared: Comparison) -> str:
+    """Cumulative net USD per rig, and its paired difference to the tuned rule, by day."""
+    totals = {n: _cumulative(s) for n, s in compared.scores.items()}
+    rival = totals[compared.opponent]
+    paired = {n: t - rival for n, t in totals.items() if n != compared.opponent}
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        _fan(left, totals, compared, "net profit so far, USD per rig")
+        _fan(right, paired, compared, f"the same less {compared.opponent}, world by world")
+        right.axhline(0.0, color=ORANGE, linewidth=1.4)
+        days = len(rival) - 1
+        best = compared.bound.mean() * days
+        for axes, value in ((left, best), (right, best - rival[-1].mean())):
+            axes.plot([days], [value], marker="v", color=INK, markersize=6, clip_on=False)
+        left.annotate("bound", (days, best), (-5, 4), textcoords="offset points", ha="right")
+
+    return svg("profit", 4.2, draw)
+
+
+def _cumulative(one: Score) -> Floats:
+    """[D + 1, W] net USD per rig from the start to the end of each day."""
+    hours = len(one.hourly_usd)
+    ends = np.unique(np.append(np.arange(0, hours, 24), hours))
+    total = np.concatenate((np.zeros((1, one.hourly_usd.shape[1])), one.hourly_usd.cumsum(0)))
+    return total[ends] / one.fleet
+
+
+def _fan(axes: Axes, series: Mapping[str, Floats], compared: Comparison, title: str) -> None:
+    """A line and the 95 % interval of its mean over worlds, named at its end."""
+    hues = colours(compared)
+    ends = {}
+    for k, (name, values) in enumerate(series.items()):
+        mean = values.mean(1)
+        half = 1.96 * values.std(1, ddof=1) / np.sqrt(values.shape[1])
+        main = name in (*compared.subject, compared.opponent)
+        days = np.arange(len(mean))
+        axes.fill_between(days, mean - half, mean + half, color=hues[name], alpha=0.13, lw=0)
+        dash = DASHES[0] if main else DASHES[k % len(DASHES)]
+        axes.plot(days, mean, color=hues[name], lw=2.2 if main else 1.2, ls=dash)
+        ends[name] = float(mean[-1])
+    axes.set_title(title)
+    axes.set_xlabel("day")
+    axes.margins(x=0)
+    _labels(axes, ends, hues)
+
+
+def _labels(axes: Axes, ends: Mapping[str, float], hues: Mapping[str, str]) -> None:
+    """Names beside the ends of lines, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    step = 0.052 * (high - low)
+    placed: list[float] = []
+    for name, value in sorted(ends.items(), key=lambda item: item[1]):
+        y = max(value, placed[-1] + step) if placed else value
+        placed.append(y)
+        axes.annotate(
+            name,
+            (1.0, (y - low) / (high - low)),
+            (6, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=hues[name],
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+        )
+
+
+def allocation(compared: Comparison) -> str:
+    """Where each rig of the first world is in each hour: one row a rig, one colour a network."""
+    names = compared.scenario.network_names
+    shown = list(dict.fromkeys((compared.subject[0], compared.opponent)))
+    grids = {name: compared.paths[name].assignment[:, 0].astype(int) for name in shown}
+    every = np.concatenate([grid.ravel() for grid in grids.values()])
+    counts = np.bincount(every, minlength=len(names))
+    off = len(names) - 1
+    palette = (BLUE, YELLOW, GREEN, PINK, SKY, ORANGE, "#F0E442", "#4B2E83")
+    main = [k for k in np.argsort(-counts) if counts[k] and k != off][: len(palette)]
+    table = np.tile(to_rgb("#BDBDBD"), (len(names), 1))
+    table[main] = [to_rgb(c) for c in palette[: len(main)]]
+    table[off] = to_rgb("#FFFFFF")
+    rigs = rig_names(compared.scenario)
+
+    def draw(figure: Figure) -> None:
+        rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, grid) in zip(rows, grids.items(), strict=True):
+            days = len(grid) / 24.0
+            axes.imshow(
+                table[grid.T],
+                aspect="auto",
+                interpolation="nearest",
+                extent=(0, days, len(rigs), 0),
+            )
+            axes.grid(False)
+            axes.set_title(f"{name}: {int(compared.paths[name].moved.sum())} moves")
+            if len(rigs) <= 40:
+                axes.set_yticks(np.arange(len(rigs)) + 0.5, rigs, fontsize=5.5)
+                axes.tick_params(axis="y", length=0)
+        rows[-1].set_xlabel("day")
+        keys = [Patch(color=table[k], label=names[k]) for k in main]
+        if any(counts[k] for k in range(off) if k not in main):
+            keys.append(Patch(color="#BDBDBD", label="others"))
+        if counts[off]:
+            keys.append(Patch(facecolor="white", edgecolor="#999999", label="off"))
+        figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), fontsize=8)
+
+    return svg("allocation", 0.4 + len(shown) * max(1.6, 0.105 * len(rigs)), draw)
+
+
+def acquisition(compared: Comparison, name: str) -> str:
+    """Cost over value when earned, by network, with the bands that it is expected to keep to."""
+    one, networks = compared.scores[name], compared.scenario.networks
+    booked = one.accounts.sum(0)  # [len(ACCOUNTS), N]
+    share = booked[ACCOUNTS.index("rig_h")] / booked[ACCOUNTS.index("rig_h")].sum()
+    order = [
+        k
+        for kind in ("established", "emerging", "floor")
+        for k in sorted(range(len(networks) - 1), key=lambda j: -share[j])
+        if networks[k].kind == kind and share[k] > 0
+    ]
+    styles = {"full": ("o", BLUE), "cash": ("D", YELLOW), "energy": ("s", GREEN)}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for y, k in enumerate(order):
+            band = BANDS.get(networks[k].kind)
+            if band:
+                axes.barh(y, band[1] - band[0], left=band[0], height=0.92, color=PALE)
+            ratios = acquisition_cost(booked[:, k])[0]
+            for basis, ratio in zip(BASES, ratios, strict=True):
+                marker, colour = styles[basis]
+                fill = colour if share[k] >= RARE else "white"
+                axes.plot([ratio], [y], marker, color=colour, markerfacecolor=fill, markersize=6.5)
+        labels = [f"{networks[k].name}  ({share[k]:.1%} of rig-hours)" for k in order]
+        axes.set_yticks(range(len(order)), labels, fontsize=8)
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlim(0.01, 3.0)
+        axes.axvline(1.0, color=ORANGE, lw=1.0)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.set_xlabel(
+            "cost over market value when earned; right of the line it costs more than it is worth"
+        )
+        _kinds(axes, [networks[k].kind for k in order])
+        for basis, (marker, colour) in styles.items():
+            axes.plot([], [], marker, color=colour, label=f"{basis} cost")
+        axes.fill_between([], [], color=PALE, label="band of full cost")
+        axes.legend(loc="lower right", fontsize=8)
+
+    return svg("acquisition", 1.0 + 0.27 * max(len(order), 3), draw)
+
+
+def _kinds(axes: Axes, kinds: Sequence[str]) -> None:
+    """A thin line between the classes of networks, and their names at the right."""
+    for kind in dict.fromkeys(kinds):
+        first = kinds.index(kind)
+        if first:
+            axes.axhline(first - 0.5, color="#BBBBBB", lw=0.8)
+        axes.text(
+            1.005,
+            first,
+            kind,
+            transform=axes.get_yaxis_transform(),
+            fontsize=8,
+            color="#555555",
+            va="center",
+        )
+
+
+def regrets(compared: Comparison) -> str:
+    """Regret of each policy by cause, USD per rig-day."""
+    hues = dict(zip(CAUSES, (SKY, ORANGE, YELLOW, GREY), strict=True))
+    rows = {}
+    for name, found in compared.regrets.items():
+        rig_days = compared.scores[name].rig_days[: len(found.own_usd)].sum()
+        rows[name] = dict(zip(CAUSES, found.parts_usd.sum(0) / rig_days, strict=True))
+    return _bars("regrets", rows, hues, "regret against each rig's best path, USD per rig-day")
+
+
+FLOW = {
+    "energy_usd": ("energy", GREEN),
+    "housing_usd": ("housing and rent", SKY),
+    "burn_usd": ("burns and gas", ORANGE),
+    "penalty_usd": ("penalties", "#4B2E83"),
+    "financing_usd": ("financing", PINK),
+    "slippage_usd": ("slippage", "#F0E442"),
+    "lockup_usd": ("lock-up discount", YELLOW),
+}
+
+
+def money(compared: Comparison) -> str:
+    """Where each dollar of gross income went, USD per rig-day."""
+    assert set(FLOW) == set(CHARGES)
+    rows = {}
+    for name, one in compared.scores.items():
+        days = one.rig_days.sum()
+        parts = {label: one.total(a).sum() / days for a, (label, _) in FLOW.items()}
+        rows[name] = {"net profit": one.hourly_usd.sum() / days, **parts}
+    hues = {"net profit": BLUE, **dict(FLOW.values())}
+    return _bars("money", rows, hues, "gross income and what became of it, USD per rig-day")
+
+
+def _bars(
+    name: str, rows: Mapping[str, Mapping[str, float]], hues: Mapping[str, str], title: str
+) -> str:
+    """Stacked horizontal bars, a row for each policy; what is negative goes left of zero."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        left, right = np.zeros(len(rows)), np.zeros(len(rows))
+        for part, colour in hues.items():
+            values = np.array([row[part] for row in rows.values()])
+            start = np.where(values >= 0, right, left)
+            axes.barh(range(len(rows)), values, left=start, color=colour, label=part, height=0.72)
+            right, left = right + values.clip(min=0), left + values.clip(max=0)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.axvline(0.0, color="#999999", lw=0.8)
+        axes.set_title(title, pad=24)
+        axes.grid(False, axis="y")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(hues), fontsize=8)
+
+    return svg(name, 0.9 + 0.3 * len(rows), draw)
+
+
+MOVE_COSTS = {
+    "burn": ("burns", ORANGE),
+    "gas_usd": ("gas", GREY),
+    "leaving_usd": ("broken leases, unbonding", PINK),
+    "lost_usd": ("yield lost while provisioning", SKY),
+}
+
+
+def moves(compared: Comparison) -> str:
+    """Moves into each network by subject and tuned rule, and what one of the subject's costs."""
+    scores, names = compared.scores, compared.scenario.network_names
+    shown = list(dict.fromkeys((compared.subject[0], compared.opponent)))
+    into = {n: scores[n].accounts[:, ACCOUNTS.index("moves")].sum(0) for n in shown}  # [N]
+    total = sum(into.values())
+    order = [k for k in np.argsort(-total) if total[k] > 0]
+    booked = dict(zip(ACCOUNTS, scores[shown[0]].accounts.sum(0), strict=True))
+    booked["burn"] = booked["burn_usd"] - booked["gas_usd"]
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True)
+        height = 0.8 / len(shown)
+        for j, (name, colour) in enumerate(zip(shown, (BLUE, ORANGE), strict=False)):
+            rate = into[name] / scores[name].rig_days.sum()
+            y = np.arange(len(order)) + (j - (len(shown) - 1) / 2) * height
+            left.barh(y, rate[order], height=height, color=colour, label=name)
+        start = np.zeros(len(order))
+        for account, (label, colour) in MOVE_COSTS.items():
+            each = booked[account] / np.maximum(booked["moves"], 1.0)
+            right.barh(range(len(order)), each[order], left=start, color=colour, label=label)
+            start = start + each[order]
+        left.set_yticks(range(len(order)), [names[k] for k in order], fontsize=8)
+        left.set_ylim(len(order) - 0.4, -0.6)
+        left.set_title("moves into a network per rig-day", pad=24)
+        right.set_title(f"what a move of {shown[0]} cost, USD", pad=24)
+        for axes in (left, right):
+            axes.grid(False, axis="y")
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, fontsize=7.5)
+
+    return svg("moves", 1.0 + 0.27 * max(len(order), 3), draw)
+
+
+def gap_line(low: float, gap: float, high: float) -> str:
+    """The headline as a line from the tuned rule (0) to the bound (1)."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_ylim(-1, 1)
+        axes.set_xlim(min(-0.05, low - 0.05), max(1.05, high + 0.05))
+        axes.axis("off")
+        axes.plot([0, 1], [0, 0], color="#C8C8C8", lw=6, solid_capstyle="round")
+        axes.plot([low, high], [0, 0], color=BLUE, lw=6, alpha=0.45, solid_capstyle="butt")
+        axes.plot([gap], [0], "o", color=BLUE, markersize=10)
+        marks = {0.0: "tuned rule", 1.0: "clairvoyant bound"}
+        for x, label in marks.items():
+            axes.plot([x, x], [-0.35, 0.35], color=INK, lw=1.4)
+            axes.text(x, -0.95, label, ha="center", fontsize=9, color="#444444")
+        axes.text(gap, 0.5, f"{gap:.0%}", ha="center", fontsize=12, color=BLUE, weight="bold")
+
+    return svg("gap", 0.95, draw)
