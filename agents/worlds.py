@@ -15,7 +15,7 @@ from env.scenario import Scenario, build_scenario
 
 WORLDS_PER_SPLIT = 1 << 20
 TRAINING_BLOCK = 4096  # training worlds of one run before those of the next run's seed
-_FILES = ("prices", "turnover")  # market keys that hold a path
+_FILES = ("prices", "turnover", "rents", "availability")  # market keys that hold a path
 
 
 class Split(Enum):

@@ -34,6 +34,8 @@ class History:
     starts: Tensor  # int64 [K]: where a window may start
     log_turnover: Tensor  # [S, F] of the last full day, or [0, F] without a file
     log_turnover_level: Tensor  # [S, F] its trailing median
+    log_rent: Tensor  # [S, G] last posted by then, or [0, G] without a file; NaN: none
+    held: Tensor  # [H, Z] part of each hour a rented rig could be held, by zone, or [0, 0]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Window:
     path: Tensor  # log price over that at the window's start, [T, B, F]
     known: Tensor  # bool [B, F]: recorded in the whole window
     turnover: Tensor  # daily turnover over its trailing median at hour `anchor`, [T or 0, B, F]
+    rent: Tensor  # over that at hour `anchor`, [T or 0, B, G]
 
 
 def closes_needed(hours: int, step_h: int) -> int:
@@ -65,7 +68,14 @@ def draw_window(
     level = (log_close - log_close[0]).float()  # [closes, B, F]
     variance = history.variance[rows[:-1]]
     path = _fill(history, seeds, level, variance, dof, loading)[:hours]
-    return Window(path, known, _turnover(history, start, hours, anchor))
+    turnover, rent = (
+        _over(log, level, start, history.step_h, hours, anchor)
+        for log, level in (
+            (history.log_turnover, history.log_turnover_level),
+            (history.log_rent, history.log_rent),
+        )
+    )
+    return Window(path, known, turnover, rent)
 
 
 def _fill(
@@ -94,10 +104,9 @@ def _fill(
     return torch.cat(pieces)
 
 
-def _turnover(history: History, start: Tensor, hours: int, anchor: int) -> Tensor:
-    """Turnover of the last full day, over its trailing median at hour `anchor`, [hours, B, F]."""
-    if not len(history.log_turnover):
-        return history.log_turnover[:, None]
-    rows = start + torch.arange(hours, device=start.device)[:, None] // history.step_h
-    reference = history.log_turnover_level[start + anchor // history.step_h]
-    return torch.exp(history.log_turnover[rows] - reference)
+def _over(log: Tensor, level: Tensor, start: Tensor, step: int, hours: int, anchor: int) -> Tensor:
+    """What a series [S, M] was in each hour over its level at hour `anchor`, [hours, B, M]."""
+    if not len(log):
+        return log[:, None]
+    rows = start + torch.arange(hours, device=start.device)[:, None] // step
+    return torch.exp(log[rows] - level[start + anchor // step])

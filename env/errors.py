@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class InputError(ValueError):
     """A file, key or argument that cannot be used; the message is one line for a person."""
 
     def __init__(self, where: str, expected: str, got: object) -> None:
+        got = got.item() if isinstance(got, np.generic) else got
         super().__init__(f"{where}: expected {expected}, got {got!r}")
         self.parts = (where, expected, got)
 

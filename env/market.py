@@ -2,8 +2,8 @@
 
 Both kinds go through `build_market`, which reads and checks files once, and `simulate_prices`, a
 function of the seeds alone. A replay applies the log returns of a window of the file to the
-catalogue's start prices; whatever the file lacks in that window follows the law, on the replayed
-moves of BTC.
+catalogue's start prices, and those of recorded rents to its rents; whatever the files lack in that
+window follows the law, on the replayed moves of BTC.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def build_market(
     if spec.kind == "replay":
         from env.replay import load_history  # pandas takes half a second to import
 
-        history, horizon_h = load_history(spec, tokens, horizon_h, burn_in_h, place)
+        history, horizon_h = load_history(spec, tokens, list(gpus), horizon_h, burn_in_h, place)
     return BuiltMarket(
         spec=spec,
         law=token_law(tokens, spec, place),
@@ -118,13 +118,15 @@ def simulate_prices(market: BuiltMarket, seeds: Tensor) -> Prices:
         path += start_levels(law, seeds)
     for token, quote in law.quotes:
         path[..., token] += path[..., quote]
+    rent = simulate_rents(spec.rent_law, market.gpu_index, seeds, hours, anchor)
     if market.history is not None and window is not None:
         _record(law, market.history, window, anchor, path, turnover)
+        rent = _recorded(window.rent, rent)
     token_usd = torch.exp(path.clamp_(-_LARGEST_LOG_MOVE, _LARGEST_LOG_MOVE)).mul_(law.start_usd)
     return Prices(
         token_usd=token_usd,
         btc_usd=token_usd[..., law.names.index(FACTOR)].contiguous(),
-        rent_ratio=simulate_rents(spec.rents, market.gpu_index, seeds, hours, anchor),
+        rent_ratio=rent,
         turnover_ratio=turnover,
         regime=regime,
     )
@@ -146,7 +148,12 @@ def _record(
         token, known = law.names.index(name), window.known[:, column]
         recorded = window.path[..., column]
         path[..., token] = torch.where(known, recorded - recorded[anchor], path[..., token])
-        if len(window.turnover):
-            traded = window.turnover[..., column]
-            here = torch.isfinite(traded).all(0)
-            turnover[..., token] = torch.where(here, traded, turnover[..., token])
+        traded = window.turnover[..., column]
+        turnover[..., token] = _recorded(traded, turnover[..., token])
+
+
+def _recorded(series: Tensor, simulated: Tensor) -> Tensor:
+    """A recorded series where it covers the whole window, else the simulated one, [T, B, ...]."""
+    if not len(series):
+        return simulated
+    return torch.where(torch.isfinite(series).all(0), series, simulated)

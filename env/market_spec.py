@@ -83,9 +83,11 @@ class MarketSpec:
     regimes: Regimes
     factor_jumps: Jumps
     turnover_law: TurnoverLaw
-    rents: RentLaw
+    rent_law: RentLaw
     prices: str | None = None
     turnover: str | None = None
+    rents: str | None = None
+    availability: str | None = None
     split: Literal["train", "validation", "test", "all"] = "all"
     start: datetime.date | None = None
     end: datetime.date | None = None
@@ -107,11 +109,14 @@ def load_market(selection: str | Mapping[str, Any]) -> MarketSpec:
         raise InputError("market.fractions", "parts that add up to at most 1", vars(f))
     if spec.start and spec.end and spec.start >= spec.end:
         raise InputError("market.end", f"a date after {spec.start}", str(spec.end))
-    low, high = spec.rents.cycle_days
+    low, high = spec.rent_law.cycle_days
     if low > high:
-        raise InputError("market.rents.cycle_days", "the shortest period first", [low, high])
+        raise InputError("market.rent_law.cycle_days", "the shortest period first", [low, high])
     if spec.kind == "replay" and not spec.prices:
         raise InputError("market.prices", "the path of a CSV or Parquet file", spec.prices)
+    for key in ("prices", "turnover", "rents", "availability"):
+        if spec.kind == "synthetic" and getattr(spec, key):
+            raise InputError(f"market.{key}", "no file in a synthetic market", getattr(spec, key))
     return spec
 
 

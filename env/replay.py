@@ -1,16 +1,15 @@
-"""Recorded closes from a CSV or Parquet file, checked and laid on a regular grid of time.
+"""Recorded closes, turnover, rents and availability: what of them an episode may use.
 
-The only file of `env` that imports pandas. One column `date` or `timestamp`, then one of USD closes
-for each token, daily or hourly. Whatever cannot be used is one line naming the file and the field.
+Closes: a column `date` or `timestamp`, then one of USD closes for each token, daily or hourly; they
+give the dates, and the other files are read at those dates. This file and `env.tables` alone import
+pandas. Whatever cannot be used is one line naming the file and the field.
 """
 
 from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,36 +22,24 @@ from env.errors import InputError
 from env.market_spec import MarketSpec
 from env.rules import total_vol
 from env.synthetic import FACTOR
+from env.tables import TIME_COLUMNS, Floats, Grid, read_grid, read_series, read_table, read_times
 
 SHORTEST_H = 72  # an episode shorter than this teaches nothing
 LEAST_RETURNS = 10  # fewer trailing returns: the catalogue's volatility instead
-_TIME_COLUMNS = ("date", "timestamp", "datetime", "time")
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Values by time step and token; NaN where the file has nothing."""
-
-    source: str
-    times: pd.DatetimeIndex  # [S]
-    step_h: int
-    names: tuple[str, ...]
-    values: Floats  # [S, F] logs
 
 
 def load_history(
     spec: MarketSpec,
     tokens: Mapping[str, Token],
+    gpus: Sequence[str],
     horizon_h: int,
     burn_in_h: int,
     device: torch.device,
 ) -> tuple[History, int]:
     """The recorded part of a replay and the length of its episodes, at most `horizon_h`."""
-    grid = _read(spec.prices or "", "market.prices", tokens, zero_is_missing=False)
-    absent = [n for n in tokens if n not in grid.names and not _pegged(tokens[n])]
-    if absent:
+    coins = [name for name in tokens if not _pegged(tokens[name])]
+    grid = read_grid(spec.prices or "", "market.prices", coins)
+    if absent := [name for name in coins if name not in grid.names]:
         _warn(f"{grid.source}: not in the file, simulated on {FACTOR}'s moves: {', '.join(absent)}")
     low, high = _range(spec, grid)
     filled = _fill_gaps(grid, spec.max_gap_days)
@@ -60,10 +47,10 @@ def load_history(
     run[:low] = 0
     horizon_h = _horizon(spec, grid, run, horizon_h, burn_in_h)
     covered = run >= closes_needed(burn_in_h + horizon_h + 1, grid.step_h)
-    coins = covered[:, [name != FACTOR for name in grid.names]].any(1)
-    starts = np.flatnonzero(coins if coins.any() else covered.any(1))
+    more = covered[:, [name != FACTOR for name in grid.names]].any(1)  # more than BTC
+    starts = np.flatnonzero(more if more.any() else covered.any(1))
     variance = _trailing_variance(grid, spec.trailing_days, tokens)
-    turnover, level = _turnover(spec, grid, tokens)
+    turnover, level = _turnover(spec, grid, coins)
 
     def tensor(array: NDArray[np.generic], kind: torch.dtype) -> torch.Tensor:
         return torch.tensor(array, dtype=kind, device=device)
@@ -77,6 +64,8 @@ def load_history(
         starts=tensor(starts, torch.int64),
         log_turnover=tensor(turnover, torch.float32),
         log_turnover_level=tensor(level, torch.float32),
+        log_rent=tensor(_rents(spec, grid, (low, high), gpus), torch.float32),
+        held=tensor(_held(spec, grid, (low, high)), torch.float32),
     )
     return history, horizon_h
 
@@ -90,97 +79,7 @@ def _pegged(token: Token) -> bool:
     return token.beta_btc == 0 and token.vol_annual < 1e-6
 
 
-def _read(file: str, key: str, tokens: Mapping[str, Token], zero_is_missing: bool) -> _Grid:
-    """A file's columns of the tokens in use, checked, in logs on a regular grid."""
-    table = _table(file, key)
-    times = _times(table, file)
-    columns = _columns(table, file, tokens)
-    values = np.stack([_numbers(table[c], times, file, zero_is_missing) for c in columns.values()])
-    median_h = float(np.median(np.diff(times)) / np.timedelta64(1, "h")) if len(times) > 1 else 24.0
-    step_h = round(median_h)
-    if not 1 <= step_h <= 24 or 24 % step_h:
-        raise InputError(f"{file}: dates", "daily or hourly closes", f"one in {median_h:g} hours")
-    slots = times.floor(f"{step_h}h")
-    if slots.has_duplicates:
-        at = times[slots.duplicated()][0]
-        raise InputError(f"{file}: dates", f"at most one row in {step_h} hours", str(at))
-    full = pd.date_range(slots[0], slots[-1], freq=f"{step_h}h")
-    out = np.full((len(full), len(columns)), np.nan)
-    out[full.get_indexer(slots)] = np.log(values.T)
-    return _Grid(file, full, step_h, tuple(columns), out)
-
-
-def _table(file: str, key: str) -> pd.DataFrame:
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"{file}: {key}", "the path of a CSV or Parquet file", "no such file")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pd.read_parquet(path)
-            named = str(table.index.name).lower() in _TIME_COLUMNS
-            table = table.reset_index() if named else table
-        else:
-            table = pd.read_csv(path)
-    except (ValueError, OSError) as error:  # pandas' and Arrow's parser errors are ValueErrors
-        raise InputError(f"{file}: {key}", "a CSV or Parquet table", str(error)[:80]) from None
-    if table.empty:
-        raise InputError(f"{file}: {key}", "at least one row", "none")
-    return table
-
-
-def _times(table: pd.DataFrame, file: str) -> pd.DatetimeIndex:
-    """The rows' times in UTC, strictly increasing."""
-    column = next((c for c in table.columns if str(c).lower() in _TIME_COLUMNS), None)
-    if column is None:
-        raise InputError(file, "a column `date` or `timestamp`", list(map(str, table.columns))[:8])
-    raw = table[column]
-    if pd.api.types.is_numeric_dtype(raw):
-        raise InputError(f"{file}: {column}", "dates such as 2024-01-31", raw.iloc[0])
-    parsed = pd.to_datetime(raw, errors="coerce", utc=True, format="ISO8601")
-    if parsed.isna().any():
-        bad = raw[parsed.isna()].iloc[0]
-        raise InputError(f"{file}: {column}", "dates such as 2024-01-31", bad)
-    times = pd.DatetimeIndex(parsed).tz_localize(None)
-    late = np.flatnonzero(np.diff(times) <= np.timedelta64(0))
-    if len(late):
-        got = f"{times[late[0] + 1]} after {times[late[0]]}"
-        raise InputError(f"{file}: {column}", "increasing dates without duplicates", got)
-    return times
-
-
-def _columns(
-    table: pd.DataFrame, file: str, tokens: Mapping[str, Token]
-) -> dict[str, str | tuple[str, ...]]:
-    """Token in use -> column of the file, matched without regard to case."""
-    wanted = {name.upper(): name for name in tokens if not _pegged(tokens[name])}
-    found: dict[str, str | tuple[str, ...]] = {}
-    for column in table.columns:
-        name = wanted.get(str(column).strip().upper())
-        if name in found:
-            raise InputError(f"{file}: {column}", f"one column for {name}", "two")
-        if name is not None and table[column].notna().any():
-            found[name] = column
-    if not found:
-        expected = f"a column of prices for one of {', '.join(wanted.values())}"
-        raise InputError(file, expected, list(map(str, table.columns))[:8])
-    return found
-
-
-def _numbers(
-    column: pd.Series, times: pd.DatetimeIndex, file: str, zero_is_missing: bool
-) -> Floats:
-    """A column as float64, NaN where empty; every number finite and above 0."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    filled = column.notna() & ~(zero_is_missing & (numbers == 0))
-    values = numbers.where(filled).to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(filled & ~((values > 0) & np.isfinite(values)))
-    if len(bad):
-        where = f"{file}: {column.name} at {times[bad[0]]}"
-        raise InputError(where, "a number above 0", column.iloc[bad[0]])
-    return values
-
-
-def _range(spec: MarketSpec, grid: _Grid) -> tuple[int, int]:
+def _range(spec: MarketSpec, grid: Grid) -> tuple[int, int]:
     """First row and row after the last of the split's dates."""
     first, last = grid.times[0], grid.times[-1]
 
@@ -197,20 +96,24 @@ def _range(spec: MarketSpec, grid: _Grid) -> tuple[int, int]:
     if spec.end:
         next_day = bound("end", spec.end) + pd.Timedelta(days=1)
         high = int(grid.times.searchsorted(next_day))
-    parts, gap = spec.fractions, spec.embargo_days * 24 // grid.step_h
-    count = high - low
-    cut = [round(f * count) for f in (parts.train, parts.train + parts.validation)]
-    stop = round(min(parts.train + parts.validation + parts.test, 1.0) * count)
-    part = {
+    part = _part(spec, high - low, spec.embargo_days * 24 // grid.step_h)
+    return low + part[0], low + part[1]
+
+
+def _part(spec: MarketSpec, count: int, gap: int) -> tuple[int, int]:
+    """The split's share of `count` rows, with `gap` of them left out between two parts."""
+    f = spec.fractions
+    cut = [round(share * count) for share in (f.train, f.train + f.validation)]
+    stop = round(min(f.train + f.validation + f.test, 1.0) * count)
+    return {
         "all": (0, count),
         "train": (0, cut[0]),
         "validation": (cut[0] + gap, cut[1]),
         "test": (cut[1] + gap, stop),
     }[spec.split]
-    return low + part[0], low + part[1]
 
 
-def _fill_gaps(grid: _Grid, max_gap_days: int) -> Floats:
+def _fill_gaps(grid: Grid, max_gap_days: int) -> Floats:
     """Logs with short gaps interpolated; a gap of more days stays open and splits the series."""
     out, told = grid.values.copy(), []
     rows = np.arange(len(out))
@@ -240,7 +143,7 @@ def _runs(valid: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _horizon(
-    spec: MarketSpec, grid: _Grid, run: NDArray[np.int64], horizon_h: int, burn_in_h: int
+    spec: MarketSpec, grid: Grid, run: NDArray[np.int64], horizon_h: int, burn_in_h: int
 ) -> int:
     """The episode's length: what was asked for, or what the longest series in the range allows."""
     longest = int(run.max()) if run.size else 0
@@ -258,7 +161,7 @@ def _horizon(
     return min(horizon_h, possible)
 
 
-def _trailing_variance(grid: _Grid, days: int, tokens: Mapping[str, Token]) -> Floats:
+def _trailing_variance(grid: Grid, days: int, tokens: Mapping[str, Token]) -> Floats:
     """Mean squared log return of a step over the trailing days, each row's own included, [S, F]."""
     moves = pd.DataFrame(np.diff(grid.values, axis=0, prepend=np.nan))  # NaN beside a gap
     window = days * 24 // grid.step_h
@@ -267,11 +170,11 @@ def _trailing_variance(grid: _Grid, days: int, tokens: Mapping[str, Token]) -> F
     return np.where(np.isfinite(variance), variance, annual**2 * grid.step_h / 8760)
 
 
-def _turnover(spec: MarketSpec, grid: _Grid, tokens: Mapping[str, Token]) -> tuple[Floats, Floats]:
+def _turnover(spec: MarketSpec, grid: Grid, coins: Sequence[str]) -> tuple[Floats, Floats]:
     """Log turnover of the last full day and its trailing median, [S, F] each; NaN: not recorded."""
     if spec.turnover is None:
         return np.zeros((0, len(grid.names))), np.zeros((0, len(grid.names)))
-    traded = _read(spec.turnover, "market.turnover", tokens, zero_is_missing=True)
+    traded = read_grid(spec.turnover, "market.turnover", coins, zero_is_missing=True)
     if traded.step_h != 24:
         raise InputError(f"{spec.turnover}: dates", "one row a day", f"{traded.step_h} hours")
     daily = pd.DataFrame(traded.values, traded.times, list(traded.names))
@@ -280,3 +183,89 @@ def _turnover(spec: MarketSpec, grid: _Grid, tokens: Mapping[str, Token]) -> tup
     # a day's turnover is known with its close; during the day, that of the day before
     known = grid.times.floor("D") - pd.Timedelta(days=0 if grid.step_h == 24 else 1)
     return daily.reindex(known).to_numpy(), level.reindex(known).to_numpy()
+
+
+def _rents(spec: MarketSpec, grid: Grid, rows: tuple[int, int], gpus: Sequence[str]) -> Floats:
+    """Log of the last rent posted by each close, [S, G]; NaN: none within `max_gap_days`."""
+    if spec.rents is None:
+        return np.zeros((0, len(gpus)))
+    times, posted = read_series(spec.rents, "market.rents", gpus, "rents")
+    # posted before the close: a daily one is that of the end of its day
+    known = grid.times + pd.Timedelta(days=int(grid.step_h == 24), nanoseconds=-1)
+    age = pd.Timedelta(days=spec.max_gap_days, hours=grid.step_h)
+    out = np.full((len(known), len(gpus)), np.nan)
+    for name, values in posted.items():
+        series = pd.Series(np.log(values), times).dropna()
+        out[:, gpus.index(name)] = series.reindex(known, method="ffill", tolerance=age)
+    if not np.isfinite(out).any():
+        expected = f"dates within {grid.times[0]:%Y-%m-%d} to {grid.times[-1]:%Y-%m-%d}"
+        got = f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}"
+        raise InputError(f"{spec.rents}: dates", f"{expected} as in {grid.source}", got)
+    if not np.isfinite(out[slice(*rows)]).any():
+        _warn(f"{spec.rents}: nothing in the dates of {spec.split}, rents are simulated there")
+    return out
+
+
+def _held(spec: MarketSpec, grid: Grid, rows: tuple[int, int]) -> Floats:
+    """Part of each hour in which a rented rig could be held, by zone, [H, Z]; the split's own.
+
+    A file with dates gives the hours within the split's dates. One that only counts hours is cut
+    by the split's fractions; it shares no date with the closes, so nothing lies between the parts.
+    """
+    if spec.availability is None:
+        return np.zeros((0, 0))
+    file = spec.availability
+    table = _by_zone(read_table(file, "market.availability"), file)
+    hours = _hours(table, file)
+    part = table.drop(columns=_clock(table, file))
+    for zone in part.columns:
+        values = pd.to_numeric(part[zone], errors="coerce")
+        bad = np.flatnonzero(~values.between(0, 1))
+        if len(bad):
+            where = f"{file}: {zone} at {hours[bad[0]]}"
+            raise InputError(where, "a part of the hour from 0 to 1", part[zone].iloc[bad[0]])
+    low, high = _part(spec, len(part), 0)
+    if isinstance(hours, pd.DatetimeIndex):
+        low = int(hours.searchsorted(grid.times[rows[0]]))
+        high = int(hours.searchsorted(grid.times[rows[1] - 1] + pd.Timedelta(hours=grid.step_h)))
+    if high - low < SHORTEST_H:
+        raise InputError(f"{file}: market.split {spec.split}", f"{SHORTEST_H} hours", high - low)
+    return part.iloc[low:high].to_numpy(dtype=np.float64)
+
+
+def _clock(table: pd.DataFrame, file: str) -> str:
+    """The column of time: `hour`, a count, or one of dates."""
+    names = ("hour", *TIME_COLUMNS)
+    column = next((c for c in table.columns if str(c).lower() in names), None)
+    if column is None or len(table.columns) < 2:
+        expected = "a column `hour` or `timestamp` and one a zone"
+        raise InputError(file, expected, list(map(str, table.columns))[:8])
+    return str(column)
+
+
+def _by_zone(table: pd.DataFrame, file: str) -> pd.DataFrame:
+    """A column of time and one a zone; a long table (time, zone, value) is turned to that."""
+    zone = next((c for c in table.columns if str(c).lower() == "zone"), None)
+    if zone is None:
+        return table
+    clock = _clock(table, file)
+    values = [c for c in table.columns if c not in (zone, clock)]
+    if len(values) != 1:
+        raise InputError(file, "one column beside time and zone", list(map(str, values)))
+    twice = table.duplicated([clock, zone])
+    if twice.any():
+        got = f"two of {table[zone][twice].iloc[0]} at {table[clock][twice].iloc[0]}"
+        raise InputError(f"{file}: {zone}", "one row an hour and zone", got)
+    return table.pivot(index=clock, columns=zone, values=values[0]).reset_index()
+
+
+def _hours(table: pd.DataFrame, file: str) -> pd.Index:
+    """The rows' hours, one after the other: dates, or numbers in a column `hour`."""
+    clock = _clock(table, file)
+    counted = clock.lower() == "hour"
+    hours = pd.Index(table[clock]) if counted else read_times(table, file)
+    late = np.flatnonzero(np.diff(hours) != (1 if counted else np.timedelta64(1, "h")))
+    if len(late):
+        got = f"{hours[late[0] + 1]} after {hours[late[0]]}"
+        raise InputError(f"{file}: {clock}", "one hour after the other", got)
+    return hours

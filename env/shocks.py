@@ -43,7 +43,7 @@ class Stream(enum.IntEnum):
     REPLAY = 18  # start date of a replayed episode
     BRIDGE = 19  # hours between recorded closes
     BASIS = 20  # level of a network at the start of an episode
-    LEASE_LENGTH = 21
+    TRACE = 22  # zone, first hour and rank of a recorded availability
 
 
 def name_hash(name: str) -> int:

@@ -220,8 +220,10 @@ def test_rents_stand_still_and_move_in_steps() -> None:
     _, prices = years()
     rent = torch.log(prices.rent_ratio)
     moved = rent.diff(dim=0) != 0
-    assert float(moved.float().mean()) * 24 * SPEC.rents.mean_step_days == pytest.approx(1, rel=0.1)
-    assert float(rent[BURN_IN_H].std()) == pytest.approx(SPEC.rents.level_sd, rel=0.15)
+    assert float(moved.float().mean()) * 24 * SPEC.rent_law.mean_step_days == pytest.approx(
+        1, rel=0.1
+    )
+    assert float(rent[BURN_IN_H].std()) == pytest.approx(SPEC.rent_law.level_sd, rel=0.15)
     swing = (rent.amax(0) - rent.amin(0)).mean()
     assert 0.4 < float(swing) < 1.0  # +-40 % in 6 to 18 months, and each model's own steps
     between = torch.corrcoef((rent[-1] - rent[BURN_IN_H]).T)

@@ -44,7 +44,8 @@ def test_hydra_and_the_plain_loader_read_a_preset_alike() -> None:
         ("fractions: {train: 0}", "market: fractions.train: expected greater than 0, got 0"),
         ("start: yesterday", "market: start: expected"),
         ("{start: 2024-05-01, end: 2024-04-01}", "market.end: expected a date after 2024-05-01"),
-        ("rents: {mean_step_days: 0}", "market: rents.mean_step_days: expected"),
+        ("rent_law: {mean_step_days: 0}", "market: rent_law.mean_step_days: expected"),
+        ("turnover: a.csv", "market.turnover: expected no file in a synthetic market, got 'a.csv'"),
     ],
 )
 def test_a_wrong_key_is_one_clear_line(change: str, message: str) -> None:
