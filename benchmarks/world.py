@@ -76,7 +76,6 @@ def batched(
     def step() -> None:
         if vector.world.hour >= scenario.horizon_h - 1:  # never time a reset
             vector.world.hour = 0
-            vector.world._now = None
         vector.step(actions[next(turn) % 4])
 
     seconds = seconds_per_call(step, at_least, device.type)

@@ -100,11 +100,16 @@ class AllocationEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Start the world of `seed`; without one, the next episode of the last seed."""
+        """Start the world of `seed`; without one, the next episode of the last seed.
+
+        An environment that was never given a seed draws one, so that two of them differ.
+        """
         if seed is not None:
             super().reset(seed=seed)
             self._first_seed, self._episode = seed, 0
-        elif self._world is not None:
+        elif self._world is None:
+            self._first_seed = int(self.np_random.integers(1 << 62))
+        else:
             self._episode += 1
         self._world = World.start(self.scenario, [episode_seed(self._first_seed, self._episode)])
         self._history = [self._assignment()]

@@ -108,6 +108,8 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def action_masks(self) -> Any:
         """Legal choices, flat as `sb3-contrib` expects: bool [B, R * (N + 1)]."""
+        if self._world is None:
+            raise gymnasium.error.ResetNeeded("call reset before action_masks")
         return self._out(self._observation["action_mask"].flatten(1) > 0)
 
     def _begin(self) -> None:

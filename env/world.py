@@ -33,9 +33,9 @@ class World:
     fleet: Fleet
     exogenous: Exogenous
     state: State
-    memory: Tensor  # [B, 5, N] moving averages
+    memory: Tensor  # [B, 5, N] moving averages up to the hour before
     hour: int = 0  # hours since the episode's start
-    _now: Hour | None = None
+    _now: tuple[int, Hour] | None = None  # the hour it is of, and its views
 
     @classmethod
     def start(
@@ -63,26 +63,27 @@ class World:
     @property
     def now(self) -> Hour:
         """The hour about to be lived, which the observation describes."""
-        if self._now is None:
-            self._now = self.exogenous.at(BURN_IN_H + self.hour)
-        return self._now
+        if self._now is None or self._now[0] != self.hour:
+            self._now = self.hour, self.exogenous.at(BURN_IN_H + self.hour)
+        return self._now[1]
 
     @property
     def done(self) -> bool:
         return self.hour >= self.scenario.horizon_h
 
     def observe(self) -> Observation:
-        """What the agent sees now; updates the averages once an hour, so call it once an hour."""
+        """What the agent sees now; looking changes nothing."""
         known = facts(self.scenario, self.fleet, self.state, self.now, self.static)
-        observation, self.memory = derive(known, self.memory, 1.0)
-        return observation
+        return derive(known, self.memory, 1.0)[0]
 
     def step(self, orders: Tensor) -> tuple[Tensor, Outcome]:
         """Live an hour: orders int64 [B, R] in 0..N -> (reward of each rig [B, R], outcome)."""
-        equity = self.state.equity_usd.float()
-        self.state, outcome = step(self.scenario, self.fleet, self.state, orders, self.now)
+        if self.done:
+            raise InputError("step", f"an hour before the episode's end at {self.hour}", self.hour)
+        equity, now = self.state.equity_usd.float(), self.now
+        self.state, outcome = step(self.scenario, self.fleet, self.state, orders, now)
+        self.memory = remember(self.memory, now.quotes.estimate, now.quotes.token_usd, 1.0)
         self.hour += 1
-        self._now = None
         nominal = self.fleet.nominal_usd_h
         return rewards(self.scenario.objective, outcome.net_usd, nominal, equity), outcome
 
@@ -104,7 +105,7 @@ class World:
         """The world as it was when saved; its exogenous part comes from the seeds again."""
         world = cls.start(scenario, saved["seeds"])
         world.state = State(**{f.name: saved[f.name].clone() for f in fields(State)})
-        world.memory, world.hour, world._now = saved["memory"].clone(), saved["hour"], None
+        world.memory, world.hour = saved["memory"].clone(), saved["hour"]
         return world
 
 

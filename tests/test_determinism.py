@@ -12,6 +12,7 @@ from conftest import scenario
 from torch import Tensor
 
 import env  # noqa: F401
+from env.errors import InputError
 from env.exogenous import Exogenous
 from env.scenario import Scenario
 from env.shocks import episode_seed
@@ -155,3 +156,34 @@ def test_different_seeds_are_different_worlds(small: Scenario) -> None:
     world = World.start(small, [1, 2])
     assert not torch.equal(world.exogenous.quotes[:, 0], world.exogenous.quotes[:, 1])
     assert not torch.equal(world.state.assignment[0], world.state.assignment[1])
+
+
+def test_looking_twice_or_not_at_all_changes_nothing(small: Scenario) -> None:
+    _, seen = lived(small, [8, 9], 7)
+    blind, curious = (World.start(small, [8, 9]) for _ in range(2))
+    for hour in range(7):
+        orders = random_orders(small, 2, hour)
+        blind.step(orders)
+        for _ in range(3):
+            curious.observe()
+        curious.step(orders)
+    for name, value in seen.items():
+        assert torch.equal(value, blind.observe()[name]), name
+        assert torch.equal(value, curious.observe()[name]), name
+
+
+def test_an_episode_ends_once(small: Scenario) -> None:
+    world = World.start(small, [1])
+    hold = torch.zeros(1, small.rig_count, dtype=torch.int64)
+    for _ in range(small.horizon_h):
+        world.step(hold)
+    assert world.done
+    with pytest.raises(InputError, match="an hour before the episode's end at 48"):
+        world.step(hold)
+
+
+def test_environments_without_a_seed_differ() -> None:
+    first, second = (
+        gymnasium.make("Nirmaan/Allocation-v0", fleet="small", horizon=4) for _ in "ab"
+    )
+    assert not np.array_equal(first.reset()[0]["networks"], second.reset()[0]["networks"])
