@@ -1,42 +1,46 @@
 """The rules that operators use today, and that a policy has to beat; they see what it sees.
 
 A rule is a set of knobs and a function from the observation (tensors [B, ...]) to orders; what is
-not worth a move is *hold*, order 0. `KNOBS` names each knob's range for the search in `tuning`.
+not worth a move is *hold*, order 0. `KNOBS` names each knob's range for the search in `search`.
+Rules keep no memory of their own: the observation's averages are theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from agents.outlook import (
+    Observation,
+    Policy,
+    attending,
+    average_usd,
+    energy_usd_h,
+    entry_usd,
+    gross_usd_h,
+    here,
+    move_where,
+    net_usd_h,
+    read,
+)
 from env.catalog import parse
 from env.errors import InputError
-from env.observation import column
+from env.observation import EMA_H
 
-Observation = dict[str, Tensor]
+__all__ = ["RULES", "SHIPPED", "Observation", "Policy", "Rule", "make_rule", "read"]
+
 Ranges = Mapping[str, tuple[float, float]]
-Policy = Callable[[Observation], Tensor]  # observation [B, ...] -> orders int64 [B, R]
-
-
-def read(observation: Observation, group: str, name: str) -> Tensor:
-    """A named column of the observation: pairs [B, R, N], rigs [B, R], networks [B, N]."""
-    return observation[group][..., column(group, name)]
-
-
-def here(observation: Observation, values: Tensor) -> Tensor:
-    """The values [B, R, N] at each rig's own network: [B, R, 1]."""
-    return (values * read(observation, "pairs", "here")).sum(-1, keepdim=True)
-
-
-def move_where(observation: Observation, gain: Tensor) -> Tensor:
-    """Order each rig to the legal network of highest gain [B, R, N] where that is above zero."""
-    legal = observation["action_mask"][..., 1:] > 0
-    best, network = gain.masked_fill(~legal, -torch.inf).max(-1)  # [B, R]
-    return torch.where(best > 0, network + 1, 0)
+PERCENT = (1.0, 300.0)
+AVERAGE_H = (EMA_H[0], EMA_H[-1])
+HORIZON_H = (24.0, 720.0)
+MARGIN = (0.01, 1.0)  # of the present yield, below which a gain is taken for noise
+MARGINAL = (0.25, 1.0)
+ATTENTION = (0.042, 1.0)  # from one hour of the day to all
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class PercentThreshold:
     """Move when the best published estimate beats the current one by `percent`."""
 
     percent: float = 10.0
-    KNOBS: ClassVar[Ranges] = {"percent": (1.0, 300.0)}
+    KNOBS: ClassVar[Ranges] = {"percent": PERCENT}
 
     def __call__(self, observation: Observation) -> Tensor:
         value = read(observation, "pairs", "estimate_usd_h")
@@ -75,51 +79,148 @@ class PercentThreshold:
 
 
 @dataclass(frozen=True)
-class EmaHysteresis:
-    """Move when the average yield gains more in `horizon_h` than entering costs, and a margin.
+class RainbowMiner:
+    """RainbowMiner's switcher: the highest week's average, with a bonus for what is being mined.
 
-    gain = horizon_h * (ema - ema here) - (1 + margin) * entry cost, on the 48-hour average after
-    the dilution by the fleet's own work. Each rig looks only in `attention` of the day's hours, at
-    its own time, so that a fleet does not crowd onto a thin network at once.
+    The price of the present network is raised by PoolSwitchingHysteresis (3 %), prices are moving
+    averages of PoolStatAverageStable (a week), the cost of power is taken off, and nothing is left
+    before MinimumMiningIntervals (one, of 60 s: shorter than our hour). Its discount on prices
+    that fluctuate fades within an hour of the last switch, so it is left out here.
+    RainbowMiner/RainbowMiner@3fe3632:README.md, "The Profit Switcher Beast"; Modules/Core.psm1.
     """
 
-    horizon_h: float = 72.0
-    margin: float = 0.25
-    attention: float = 0.25
+    percent: float = 3.0
+    average_h: float = 168.0
+    minimum_h: float = 1.0
     KNOBS: ClassVar[Ranges] = {
-        "horizon_h": (6.0, 720.0),
-        "margin": (0.03, 3.0),
-        "attention": (0.042, 1.0),
+        "percent": PERCENT,
+        "average_h": AVERAGE_H,
+        "minimum_h": (1.0, 168.0),
     }
 
     def __call__(self, observation: Observation) -> Tensor:
-        value = diluted_ema(observation)
+        bonus = 1.0 + self.percent / 100.0 * read(observation, "pairs", "here")
+        price = gross_usd_h(observation, average_usd(observation, self.average_h)) * bonus
+        profit = price - energy_usd_h(observation)
+        tenure_h = read(observation, "rigs", "tenure_h")
+        young = (tenure_h > 0) & (tenure_h < self.minimum_h)
+        young |= read(observation, "rigs", "provisioning_h") > 0
+        gain = profit - here(observation, profit)
+        return move_where(observation, gain.masked_fill(young.unsqueeze(-1), -torch.inf))
+
+
+@dataclass(frozen=True)
+class EmaHysteresis:
+    """Move when the 48-hour average gains more in `horizon_h` than entering costs, and a margin.
+
+    gain = horizon_h (ema - ema here - margin |ema here|) - entry cost, after average dilution.
+    """
+
+    horizon_h: float = 72.0
+    margin: float = 0.05
+    attention: float = 0.25
+    KNOBS: ClassVar[Ranges] = {
+        "horizon_h": HORIZON_H,
+        "margin": MARGIN,
+        "attention": ATTENTION,
+    }
+
+    def __call__(self, observation: Observation) -> Tensor:
+        value = net_usd_h(observation, average_usd(observation, 48.0))
+        current = here(observation, value)
         entry = read(observation, "pairs", "entry_usd")
-        gain = self.horizon_h * (value - here(observation, value)) - (1.0 + self.margin) * entry
-        day = read(observation, "market", "hour_of_day")[:, None, None] / 24.0
-        phase = (read(observation, "rigs", "tiebreak").unsqueeze(-1) + day) % 1.0  # [B, R, 1]
-        return move_where(observation, torch.where(phase < self.attention, gain, -torch.inf))
+        gain = self.horizon_h * (value - current - self.margin * current.abs()) - entry
+        return move_where(observation, attending(observation, self.attention, gain))
 
 
-def diluted_ema(observation: Observation) -> Tensor:
-    """Yield after energy on the 48-hour average, with the fleet's own work counted: [B, R, N]."""
-    kept = 1.0 - read(observation, "networks", "lockup").unsqueeze(1)
-    average = read(observation, "networks", "ema_48h_usd").unsqueeze(1)
-    gross = average * kept * read(observation, "pairs", "work")
-    dilution = read(observation, "pairs", "dilution")
-    return read(observation, "pairs", "ema_usd_h") - gross * (1.0 - dilution)
+@dataclass(frozen=True)
+class BreakEven:
+    """Move to where the gain over staying pays each network's own entry cost back soonest enough.
+
+    gain = break_even_h (value - value here - margin |value here|) - entry cost, on an average of
+    any length, after marginal dilution, the hours lost in entering valued likewise.
+    """
+
+    break_even_h: float = 168.0
+    average_h: float = 168.0
+    margin: float = 0.05
+    marginal: float = 0.8
+    attention: float = 0.1
+    KNOBS: ClassVar[Ranges] = {
+        "break_even_h": HORIZON_H,
+        "average_h": AVERAGE_H,
+        "margin": MARGIN,
+        "marginal": MARGINAL,
+        "attention": ATTENTION,
+    }
+
+    def __call__(self, observation: Observation) -> Tensor:
+        average = average_usd(observation, self.average_h)
+        value = net_usd_h(observation, average, self.marginal)
+        current = here(observation, value)
+        gain = self.break_even_h * (value - current - self.margin * current.abs())
+        gain = gain - entry_usd(observation, value)
+        return move_where(observation, attending(observation, self.attention, gain))
 
 
-Rule = Hold | Greedy | PercentThreshold | EmaHysteresis
+@dataclass(frozen=True)
+class CertaintyEquivalent:
+    """Model-predictive control on a point forecast: the plan of one move that is worth most.
+
+    Each yield goes from its 6-hour average to its 336-hour average with `half_life_h`; over
+    `horizon_h` that is long + (short - long) (tau / H) (1 - exp(-H / tau)) on average. A move is
+    worth the difference in the sum over the horizon less the entry cost, and is made when that
+    exceeds `margin` of what staying is worth.
+    """
+
+    half_life_h: float = 48.0
+    horizon_h: float = 240.0
+    margin: float = 0.05
+    marginal: float = 0.8
+    attention: float = 0.1
+    KNOBS: ClassVar[Ranges] = {
+        "half_life_h": (6.0, 720.0),
+        "horizon_h": HORIZON_H,
+        "margin": MARGIN,
+        "marginal": MARGINAL,
+        "attention": ATTENTION,
+    }
+
+    def __call__(self, observation: Observation) -> Tensor:
+        short, long = (average_usd(observation, length_h) for length_h in AVERAGE_H)
+        ratio = self.horizon_h / self.half_life_h * math.log(2.0)
+        forecast = long + (short - long) * (-math.expm1(-ratio) / ratio)
+        value = net_usd_h(observation, forecast, self.marginal)
+        stay = self.horizon_h * here(observation, value)
+        gain = self.horizon_h * value - stay - self.margin * stay.abs()
+        gain = gain - entry_usd(observation, value)
+        return move_where(observation, attending(observation, self.attention, gain))
+
+
+Rule = (
+    Hold
+    | Greedy
+    | PercentThreshold
+    | RainbowMiner
+    | EmaHysteresis
+    | BreakEven
+    | CertaintyEquivalent
+)
 RULES: dict[str, type[Rule]] = {
     "hold": Hold,
     "greedy": Greedy,
     "percent_threshold": PercentThreshold,
+    "rainbow_miner": RainbowMiner,
     "ema_hysteresis": EmaHysteresis,
+    "break_even": BreakEven,
+    "certainty_equivalent": CertaintyEquivalent,
 }
-
 SHIPPED: dict[str, Rule] = {  # as the common tools ship it, whatever the scenario
-    f"percent_{percent:g}": PercentThreshold(percent) for percent in (3.0, 5.0, 10.0, 12.0)
+    "percent_3": PercentThreshold(3.0),
+    "percent_5": PercentThreshold(5.0),
+    "percent_10": PercentThreshold(10.0),  # MegaMiner 5.1, PERCENTTOSWITCH
+    "percent_12": PercentThreshold(12.0),  # Hash Auger, minimum switch percent
+    "rainbow_miner_shipped": RainbowMiner(),
 }
 
 

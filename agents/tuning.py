@@ -33,7 +33,7 @@ __all__ = ["Tuned", "best_static", "load_tuned", "scenario_hash", "tuned_rules"]
 
 FOLDER = CONFIG_DIR / "tuned"
 DIGITS = 6  # of a number that are stored, and that count in the hash: last bits differ by machine
-_FILES = ("prices", "turnover")  # keys of a market that hold a path
+_FILES = ("prices", "turnover", "rents", "availability")  # keys of a market that hold a path
 _LAW = ("beta", "own_sd", "alt_sd", "drift", "jumps_per_h", "jump_sd", "level_sd", "start_usd")
 Say = Callable[[str], None]
 
