@@ -23,7 +23,7 @@ from env.world import World, future
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], None]
-FIRST_WORLDS = 8  # lived by every setting
+FIRST_WORLDS = 4  # lived by every setting
 FACTOR = 3  # worlds grow and settings shrink by it from a rung to the next
 ROWS = 128  # worlds that live side by side, of one setting or of several
 
