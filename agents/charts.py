@@ -1,104 +1,75 @@
-"""The report's pictures as SVG text: every figure stands for itself and needs no script.
+"""The report's pictures: profit, allocation, acquisition cost, regret, money, moves.
 
-Colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart by colour-blind
-readers; lines differ in their dashes too.
+Each function takes a comparison and returns an `<svg>` element. Lines differ in their dashes too,
+not in colour alone.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from agents.comparison import Comparison
+from agents.drawing import (
+    ABOVE,
+    BLUE,
+    GREEN,
+    GREY,
+    INDIGO,
+    INK,
+    LEMON,
+    ORANGE,
+    PALE,
+    PINK,
+    SILVER,
+    SKY,
+    YELLOW,
+    bars,
+    name_ends,
+    svg,
+)
 from agents.hindsight import CAUSES
-from agents.scoring import ACCOUNTS, Score
+from agents.scoring import ACCOUNTS, HOURS_PER_DAY, Score
 from agents.statistics import Floats
 from agents.summary import BASES, acquisition_cost
 from env.fleet import rig_names
 from env.state import CHARGES
 
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-YELLOW, SKY, GREY, PALE, INK = "#E69F00", "#56B4E9", "#7A7A7A", "#E4E4E4", "#222222"
-OTHERS = (GREEN, PINK, YELLOW, SKY, GREY, "#6B4F1D", "#9A9A9A", "#4B2E83", "#2F4F4F")
+OTHERS = (GREEN, PINK, YELLOW, SKY, GREY, "#6B4F1D", "#9A9A9A", INDIGO, "#2F4F4F")
 DASHES = ((0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
-WIDTH = 10.6  # inches, of every figure
 BANDS = {"established": (0.55, 0.75), "emerging": (0.05, 0.12)}  # full cost at accrual
+BOUND = "clairvoyant bound"
 RARE = 0.002  # share of rig-hours below which a network's figures are hardly more than chance
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#EEEEEE",
-    "legend.frameon": False,
-}
-
-
-def svg(name: str, height: float, draw: Callable[[Figure], None]) -> str:
-    """A figure as an `<svg>` element; the same data give the same text."""
-    with rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        draw(figure)
-        file = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(file, metadata=nothing)
-    text = file.getvalue()
-    drawn = text[text.index("<svg") :]
-    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _opening, drawn, count=1)
-
-
-def _opening(found: re.Match[str]) -> str:
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'role="img" viewBox="{found[1]}">'
-    )
 
 
 def colours(compared: Comparison) -> dict[str, str]:
     """The subject blue, the tuned rule orange, the others in the order of their rank."""
-    ranked = sorted(compared.scores, key=lambda name: -compared.net(name).mean())
     own = dict.fromkeys(compared.subject, BLUE)
-    rest = [n for n in ranked if n not in own and n != compared.opponent]
+    rest = [n for n in compared.ranked if n not in own and n != compared.opponent]
     fixed = {compared.opponent: ORANGE, **own}
     return {**fixed, **{n: OTHERS[k % len(OTHERS)] for k, n in enumerate(rest)}}
 
 
 def profit(compared: Comparison) -> str:
     """Cumulative net USD per rig, and its paired difference to the tuned rule, by day."""
-    totals = {n: _cumulative(s) for n, s in compared.scores.items()}
+    totals = {n: _cumulative(compared.scores[n]) for n in compared.ranked}
     rival = totals[compared.opponent]
     paired = {n: t - rival for n, t in totals.items() if n != compared.opponent}
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        _fan(left, totals, compared, "net profit so far, USD per rig")
-        _fan(right, paired, compared, f"the same less {compared.opponent}, world by world")
+        best = float(compared.bound.mean()) * compared.scenario.horizon_h / HOURS_PER_DAY
+        _fan(left, totals, compared, "net profit so far, USD per rig", best)
+        title = f"the same less {compared.opponent}, world by world"
+        _fan(right, paired, compared, title, best - float(rival[-1].mean()))
         right.axhline(0.0, color=ORANGE, linewidth=1.4)
-        days = len(rival) - 1
-        best = compared.bound.mean() * days
-        for axes, value in ((left, best), (right, best - rival[-1].mean())):
-            axes.plot([days], [value], marker="v", color=INK, markersize=6, clip_on=False)
-        left.annotate("bound", (days, best), (-5, 4), textcoords="offset points", ha="right")
 
     return svg("profit", 4.2, draw)
 
@@ -111,10 +82,12 @@ def _cumulative(one: Score) -> Floats:
     return total[ends] / one.fleet
 
 
-def _fan(axes: Axes, series: Mapping[str, Floats], compared: Comparison, title: str) -> None:
-    """A line and the 95 % interval of its mean over worlds, named at its end."""
-    hues = colours(compared)
-    ends = {}
+def _fan(
+    axes: Axes, series: Mapping[str, Floats], compared: Comparison, title: str, best: float
+) -> None:
+    """A line and the 95 % interval of its mean over worlds, named at its end; the bound a mark."""
+    hues = {BOUND: INK, **colours(compared)}
+    ends = {BOUND: best}
     for k, (name, values) in enumerate(series.items()):
         mean = values.mean(1)
         half = 1.96 * values.std(1, ddof=1) / np.sqrt(values.shape[1])
@@ -124,31 +97,12 @@ def _fan(axes: Axes, series: Mapping[str, Floats], compared: Comparison, title: 
         dash = DASHES[0] if main else DASHES[k % len(DASHES)]
         axes.plot(days, mean, color=hues[name], lw=2.2 if main else 1.2, ls=dash)
         ends[name] = float(mean[-1])
+    axes.plot([days[-1]], [best], marker="v", color=INK, markersize=6, clip_on=False)
     axes.set_title(title)
     axes.set_xlabel("day")
     axes.margins(x=0)
-    _labels(axes, ends, hues)
-
-
-def _labels(axes: Axes, ends: Mapping[str, float], hues: Mapping[str, str]) -> None:
-    """Names beside the ends of lines, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
-    step = 0.052 * (high - low)
-    placed: list[float] = []
-    for name, value in sorted(ends.items(), key=lambda item: item[1]):
-        y = max(value, placed[-1] + step) if placed else value
-        placed.append(y)
-        axes.annotate(
-            name,
-            (1.0, (y - low) / (high - low)),
-            (6, 0),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=hues[name],
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_ends(axes, ends, hues)
 
 
 def allocation(compared: Comparison) -> str:
@@ -159,9 +113,9 @@ def allocation(compared: Comparison) -> str:
     every = np.concatenate([grid.ravel() for grid in grids.values()])
     counts = np.bincount(every, minlength=len(names))
     off = len(names) - 1
-    palette = (BLUE, YELLOW, GREEN, PINK, SKY, ORANGE, "#F0E442", "#4B2E83")
+    palette = (BLUE, YELLOW, GREEN, PINK, SKY, ORANGE, LEMON, INDIGO)
     main = [k for k in np.argsort(-counts) if counts[k] and k != off][: len(palette)]
-    table = np.tile(to_rgb("#BDBDBD"), (len(names), 1))
+    table = np.tile(to_rgb(SILVER), (len(names), 1))
     table[main] = [to_rgb(c) for c in palette[: len(main)]]
     table[off] = to_rgb("#FFFFFF")
     rigs = rig_names(compared.scenario)
@@ -184,7 +138,7 @@ def allocation(compared: Comparison) -> str:
         rows[-1].set_xlabel("day")
         keys = [Patch(color=table[k], label=names[k]) for k in main]
         if any(counts[k] for k in range(off) if k not in main):
-            keys.append(Patch(color="#BDBDBD", label="others"))
+            keys.append(Patch(color=SILVER, label="others"))
         if counts[off]:
             keys.append(Patch(facecolor="white", edgecolor="#999999", label="off"))
         figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), fontsize=8)
@@ -194,15 +148,9 @@ def allocation(compared: Comparison) -> str:
 
 def acquisition(compared: Comparison, name: str) -> str:
     """Cost over value when earned, by network, with the bands that it is expected to keep to."""
-    one, networks = compared.scores[name], compared.scenario.networks
-    booked = one.accounts.sum(0)  # [len(ACCOUNTS), N]
-    share = booked[ACCOUNTS.index("rig_h")] / booked[ACCOUNTS.index("rig_h")].sum()
-    order = [
-        k
-        for kind in ("established", "emerging", "floor")
-        for k in sorted(range(len(networks) - 1), key=lambda j: -share[j])
-        if networks[k].kind == kind and share[k] > 0
-    ]
+    networks, share = compared.scenario.networks, _shares(compared, name)
+    booked = compared.scores[name].accounts.sum(0)  # [len(ACCOUNTS), N]
+    order = used_networks(compared, name)
     styles = {"full": ("o", BLUE), "cash": ("D", YELLOW), "energy": ("s", GREEN)}
 
     def draw(figure: Figure) -> None:
@@ -212,63 +160,73 @@ def acquisition(compared: Comparison, name: str) -> str:
             band = BANDS.get(networks[k].kind)
             if band:
                 axes.barh(y, band[1] - band[0], left=band[0], height=0.92, color=PALE)
-            ratios = acquisition_cost(booked[:, k])[0]
-            for basis, ratio in zip(BASES, ratios, strict=True):
+            for basis, ratio in zip(BASES, acquisition_cost(booked[:, k])[0], strict=True):
                 marker, colour = styles[basis]
                 fill = colour if share[k] >= RARE else "white"
                 axes.plot([ratio], [y], marker, color=colour, markerfacecolor=fill, markersize=6.5)
-        labels = [f"{networks[k].name}  ({share[k]:.1%} of rig-hours)" for k in order]
+        labels = [f"{networks[k].name} ({share[k]:.1%} of rig-hours)" for k in order]
         axes.set_yticks(range(len(order)), labels, fontsize=8)
         axes.set_ylim(len(order) - 0.4, -0.6)
-        axes.set_xlim(0.01, 3.0)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, 0.004), max(high, 1.5))
         axes.axvline(1.0, color=ORANGE, lw=1.0)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.set_xlabel(
             "cost over market value when earned; right of the line it costs more than it is worth"
         )
         _kinds(axes, [networks[k].kind for k in order])
-        for basis, (marker, colour) in styles.items():
-            axes.plot([], [], marker, color=colour, label=f"{basis} cost")
-        axes.fill_between([], [], color=PALE, label="band of full cost")
-        axes.legend(loc="lower right", fontsize=8)
+        keys = [
+            Line2D([], [], marker=m, color=c, ls="", label=f"{b} cost")
+            for b, (m, c) in styles.items()
+        ]
+        band_key = Patch(color=PALE, label="band of full cost")
+        axes.legend(handles=[*keys, band_key], **ABOVE)
 
-    return svg("acquisition", 1.0 + 0.27 * max(len(order), 3), draw)
+    return svg("acquisition", 1.2 + 0.27 * max(len(order), 3), draw)
+
+
+def _shares(compared: Comparison, name: str) -> Floats:
+    """Share of a policy's rig-hours on each network, [N]."""
+    hours = compared.scores[name].accounts[:, ACCOUNTS.index("rig_h")].sum(0)
+    return hours / hours.sum()
+
+
+def used_networks(compared: Comparison, name: str) -> list[int]:
+    """Networks that a policy used, *off* apart: by class, then by rig-hours."""
+    networks, share = compared.scenario.networks[:-1], _shares(compared, name)
+    kinds = ("established", "emerging", "floor")
+    used = [k for k in range(len(networks)) if share[k] > 0]
+    return sorted(used, key=lambda k: (kinds.index(networks[k].kind), -share[k]))
 
 
 def _kinds(axes: Axes, kinds: Sequence[str]) -> None:
     """A thin line between the classes of networks, and their names at the right."""
+    place = axes.get_yaxis_transform()
     for kind in dict.fromkeys(kinds):
         first = kinds.index(kind)
         if first:
-            axes.axhline(first - 0.5, color="#BBBBBB", lw=0.8)
-        axes.text(
-            1.005,
-            first,
-            kind,
-            transform=axes.get_yaxis_transform(),
-            fontsize=8,
-            color="#555555",
-            va="center",
-        )
+            axes.axhline(first - 0.5, color=SILVER, lw=0.8)
+        axes.text(1.005, first, kind, transform=place, fontsize=8, color="#555555", va="center")
 
 
 def regrets(compared: Comparison) -> str:
     """Regret of each policy by cause, USD per rig-day."""
     hues = dict(zip(CAUSES, (SKY, ORANGE, YELLOW, GREY), strict=True))
     rows = {}
-    for name, found in compared.regrets.items():
+    for name in compared.ranked:
+        found = compared.regrets[name]
         rig_days = compared.scores[name].rig_days[: len(found.own_usd)].sum()
         rows[name] = dict(zip(CAUSES, found.parts_usd.sum(0) / rig_days, strict=True))
-    return _bars("regrets", rows, hues, "regret against each rig's best path, USD per rig-day")
+    return bars("regrets", rows, hues, "regret against each rig's best path, USD per rig-day")
 
 
 FLOW = {
     "energy_usd": ("energy", GREEN),
     "housing_usd": ("housing and rent", SKY),
     "burn_usd": ("burns and gas", ORANGE),
-    "penalty_usd": ("penalties", "#4B2E83"),
+    "penalty_usd": ("penalties", INDIGO),
     "financing_usd": ("financing", PINK),
-    "slippage_usd": ("slippage", "#F0E442"),
+    "slippage_usd": ("slippage", LEMON),
     "lockup_usd": ("lock-up discount", YELLOW),
 }
 
@@ -277,35 +235,13 @@ def money(compared: Comparison) -> str:
     """Where each dollar of gross income went, USD per rig-day."""
     assert set(FLOW) == set(CHARGES)
     rows = {}
-    for name, one in compared.scores.items():
+    for name in compared.ranked:
+        one = compared.scores[name]
         days = one.rig_days.sum()
         parts = {label: one.total(a).sum() / days for a, (label, _) in FLOW.items()}
         rows[name] = {"net profit": one.hourly_usd.sum() / days, **parts}
     hues = {"net profit": BLUE, **dict(FLOW.values())}
-    return _bars("money", rows, hues, "gross income and what became of it, USD per rig-day")
-
-
-def _bars(
-    name: str, rows: Mapping[str, Mapping[str, float]], hues: Mapping[str, str], title: str
-) -> str:
-    """Stacked horizontal bars, a row for each policy; what is negative goes left of zero."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        left, right = np.zeros(len(rows)), np.zeros(len(rows))
-        for part, colour in hues.items():
-            values = np.array([row[part] for row in rows.values()])
-            start = np.where(values >= 0, right, left)
-            axes.barh(range(len(rows)), values, left=start, color=colour, label=part, height=0.72)
-            right, left = right + values.clip(min=0), left + values.clip(max=0)
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.axvline(0.0, color="#999999", lw=0.8)
-        axes.set_title(title, pad=24)
-        axes.grid(False, axis="y")
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(hues), fontsize=8)
-
-    return svg(name, 0.9 + 0.3 * len(rows), draw)
+    return bars("money", rows, hues, "gross income and what became of it, USD per rig-day")
 
 
 MOVE_COSTS = {
@@ -344,7 +280,7 @@ def moves(compared: Comparison) -> str:
         right.set_title(f"what a move of {shown[0]} cost, USD", pad=24)
         for axes in (left, right):
             axes.grid(False, axis="y")
-            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, fontsize=7.5)
+            axes.legend(**ABOVE)
 
     return svg("moves", 1.0 + 0.27 * max(len(order), 3), draw)
 

@@ -46,6 +46,11 @@ class Comparison:
         return self.scores[name].net_usd
 
     @property
+    def ranked(self) -> list[str]:
+        """All policies, the most profitable first."""
+        return sorted(self.scores, key=lambda name: -self.net(name).mean())
+
+    @property
     def subject_net(self) -> Floats:
         """[S, W], a row for each training seed."""
         return np.stack([self.net(name) for name in self.subject])

@@ -10,7 +10,6 @@ import numpy as np
 
 from agents import charts
 from agents.comparison import Comparison
-from agents.scoring import ACCOUNTS
 from agents.summary import BASES, MARKS, NARROW, SPENT, Row, acquisition_cost
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -32,10 +31,11 @@ p { margin: 6px 0 12px; max-width: 78ch; }
 .tile b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
 .tile span { color: #666; font-size: 12.5px; }
 .warning { border-left: 4px solid #D55E00; background: #FFF6F0; padding: 8px 14px; margin: 12px 0; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; }
-td, th { padding: 4px 8px; text-align: right; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; font-size: 12.5px; }
+td, th { padding: 4px 6px; text-align: right; white-space: nowrap; }
+table { font-variant-numeric: tabular-nums; }
 th { font-weight: 600; color: #555; border-bottom: 1px solid #bbb; vertical-align: bottom; }
-td:first-child, th:first-child { text-align: left; white-space: nowrap; }
+td:first-child, th:first-child { text-align: left; }
 tr.main td { background: #EEF5FA; font-weight: 600; }
 tr.rival td { background: #FDF3ED; }
 tr.reference td { color: #666; font-style: italic; }
@@ -84,7 +84,8 @@ def report(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
             "What a token cost to earn",
             f"Acquisition cost of {escape(shown)}: cost of running over market value of what was "
             "earned, by network. The bands are those that full cost at accrual is expected to keep "
-            "to: 55 to 75 % on established networks, 5 to 12 % on emerging ones. Hollow marks: "
+            "to for the mean operator: 55 to 75 % on established networks, 5 to 12 % on emerging "
+            "ones; a policy that picks its moments lies left of them. Hollow marks: "
             f"under {charts.RARE:.1%} of rig-hours.",
             charts.acquisition(compared, shown) + _acquisition(compared, shown),
         ),
@@ -161,26 +162,25 @@ def _policies(summary: Row) -> str:
         "policy",
         "net USD<br>per rig-day",
         "IQM",
-        "gap closed",
-        "95 % interval",
+        "gap closed<br>(95 % interval)",
         "P(better)",
         "moves per<br>rig-day",
         "idle",
-        "provi&shy;sioning",
+        "provi-<br>sioning",
         "realised /<br>estimated",
         "Sharpe",
-        "CVaR 5 %,<br>USD a day",
-        "draw&shy;down",
+        "CVaR 5 %,<br>USD/day",
+        "draw-<br>down",
     )
     bound = ("clairvoyant bound", f"{summary['clairvoyant_usd_rig_day']:.2f}", "", "100%")
-    rows = [("reference", (*bound, *[""] * 9))]
+    rows = [("reference", (*bound, *[""] * 8))]
     for name, row in summary["policies"].items():
         kind = "main" if name in summary["subject"] else ""
         rows.append(
             ("rival" if name == summary["opponent"] and not kind else kind, _line(name, row))
         )
     static = ("best static in hindsight", f"{summary['best_static_usd_rig_day']:.2f}")
-    rows.append(("reference", (*static, *[""] * 11)))
+    rows.append(("reference", (*static, *[""] * 10)))
     return _table(heading, rows) + (
         f'<p class="note">The rule best on training worlds, {escape(summary["opponent"])}, is the '
         "opponent. IQM: mean of the middle half of the worlds. Sharpe: of daily profit, a year, "
@@ -195,8 +195,8 @@ def _line(name: str, row: Row) -> tuple[str, ...]:
         escape(name),
         f"{row['net_usd_rig_day']:.2f}",
         f"{row['iqm_usd_rig_day']:.2f}",
-        _percent(row["gap_closed"]),
-        f"{_percent(row['gap_closed_low'])} to {_percent(row['gap_closed_high'])}",
+        f"{_percent(row['gap_closed'])} "
+        f"({_percent(row['gap_closed_low'])} to {_percent(row['gap_closed_high'])})",
         f"{row['probability_of_improvement']:.2f}",
         f"{row['moves_rig_day']:.3f}",
         _percent(time["idle"]),
@@ -211,14 +211,12 @@ def _line(name: str, row: Row) -> tuple[str, ...]:
 def _acquisition(compared: Comparison, name: str) -> str:
     """Three marks x three cost bases for every network that the policy used."""
     booked = compared.scores[name].accounts.sum(0)
-    hours = booked[ACCOUNTS.index("rig_h")]
     heading = ("network", "class", *(f"{mark}:<br>{basis}" for mark in MARKS for basis in BASES))
     rows = []
-    for k, network in enumerate(compared.scenario.networks):
-        ratios = acquisition_cost(booked[:, k])
-        if hours[k] > 0 and np.isfinite(ratios).any():
-            cells = (_percent(v) for v in ratios.ravel())
-            rows.append(("", (escape(network.name), escape(network.kind), *cells)))
+    for k in charts.used_networks(compared, name):
+        network = compared.scenario.networks[k]
+        cells = (_percent(v) for v in acquisition_cost(booked[:, k]).ravel())
+        rows.append(("", (escape(network.name), escape(network.kind), *cells)))
     return _table(heading, rows)
 
 

@@ -41,7 +41,6 @@ def summarise(compared: Comparison, resamples: int) -> Row:
     subject = compared.subject_net
     gap = statistics.gap_closed(subject, tuned, bound)
     low, high = statistics.gap_interval(subject, tuned, bound, draws)
-    names = sorted(compared.scores, key=lambda name: -compared.net(name).mean())
     return {
         "gap_closed": _finite(gap),
         "gap_closed_low": _finite(low),
@@ -62,7 +61,7 @@ def summarise(compared: Comparison, resamples: int) -> Row:
         "horizon_h": compared.scenario.horizon_h,
         "rigs": compared.scenario.rig_count,
         "networks": list(compared.scenario.network_names),
-        "policies": {name: _policy(compared, name, draws) for name in names},
+        "policies": {name: _policy(compared, name, draws) for name in compared.ranked},
     }
 
 
