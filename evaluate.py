@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from agents.cli import EarlierRun, earlier_run, guarded
 from agents.config import load_config
-from agents.evaluation import compare, one_rule, rivals, trained
+from agents.evaluation import compare, known_rule, one_rule, rivals, trained
 from agents.terminal import plain_warnings, show_rules, show_table, status
 from agents.worlds import Split, make_scenario
 from env.catalog import CONFIG_DIR
@@ -23,18 +23,16 @@ from train import REFUSED, plain
 def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> None:
     """Tune the rules where they are not known, compare on test worlds, keep the scores, print."""
     plain_warnings()
-    policy, only_tune = values.pop("policy"), values.pop("tune")
+    rule, only_tune = known_rule(values.pop("policy")), values.pop("tune")
     values.pop("run")
     config, _ = load_config(earlier.apply(values))
+    test = make_scenario(config, Split.TEST)
+    learned = trained(config, test, earlier.folders, earlier.seeds)
     tuned = rivals(config, print)
     if only_tune:
         show_rules(tuned)
         return
-    test = make_scenario(config, Split.TEST)
-    if earlier.folders:
-        subject, rules = trained(config, test, earlier.folders, earlier.seeds), tuple(tuned.rules)
-    else:
-        subject, rules = one_rule(tuned, policy)
+    subject, rules = (learned, None) if learned else one_rule(tuned, rule)
     with status() as say:
         summary = compare(config, test, subject, tuned, folder / earlier.part, say, rules)
     show_table(summary)

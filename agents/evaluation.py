@@ -11,7 +11,7 @@ from agents import statistics
 from agents.comparison import Comparison, Say, play
 from agents.config import Config
 from agents.report import report
-from agents.rules import Policy
+from agents.rules import RULES, SHIPPED, Policy
 from agents.run_folder import environment, to_json, write_atomic
 from agents.stock import load_policy
 from agents.summary import Row, accounts_csv, scores_csv, summarise
@@ -34,7 +34,7 @@ def rivals(config: Config, say: Say) -> Tuned:
 def trained(
     config: Config, scenario: Scenario, runs: tuple[Path, ...], seeds: tuple[int, ...]
 ) -> dict[str, Policy]:
-    """The policies of run folders by name: the agent's, and its seed where there are several."""
+    """The policies of run folders by name: the agent's, with its seed where there are several."""
     kind = config.agent.kind
     names = [kind] if len(runs) == 1 else [f"{kind} seed {seed}" for seed in seeds]
     return {
@@ -43,15 +43,20 @@ def trained(
     }
 
 
-def one_rule(tuned: Tuned, name: str | None) -> tuple[dict[str, Policy], tuple[str, ...]]:
+def known_rule(name: str | None) -> str | None:
+    """The name as it is; one that no rule has is refused before anything is tuned."""
+    if name is not None and name not in (names := (*RULES, *SHIPPED)):
+        raise InputError("policy", f"one of {', '.join(names)}", name)
+    return name
+
+
+def one_rule(tuned: Tuned, name: str | None) -> tuple[dict[str, Policy], tuple[str, ...] | None]:
     """A tuned rule as the subject of a comparison, and the names of those it is compared with.
 
-    Without a name the opponent itself, beside all others.
+    Without a name the opponent itself, beside all others (None).
     """
     if name is None:
-        return {tuned.best: tuned.rules[tuned.best]}, tuple(tuned.rules)
-    if name not in tuned.rules:
-        raise InputError("policy", f"one of {', '.join(tuned.rules)}", name)
+        return {tuned.best: tuned.rules[tuned.best]}, None
     return {name: tuned.rules[name]}, tuple(dict.fromkeys((tuned.best, REFERENCE)))
 
 

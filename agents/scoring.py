@@ -43,7 +43,7 @@ class EvaluationConfig:
 
     worlds: Annotated[int, Field(ge=2)]
     validation_worlds: Annotated[int, Field(ge=2)]
-    regret_worlds: Annotated[int, Field(ge=1)]
+    regret_worlds: Annotated[int, Field(ge=1, le=WORLDS_AT_ONCE)]
     resamples: Annotated[int, Field(ge=100)]
     tune_settings: Annotated[int, Field(ge=0)]
     tune_worlds: Annotated[int, Field(ge=2)]

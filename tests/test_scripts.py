@@ -18,6 +18,8 @@ import yaml
 import evaluate
 import train
 from agents.cli import earlier_run
+from agents.rules import RULES, SHIPPED
+from env.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ("experiment=smoke", "tracking=disabled")
@@ -38,6 +40,11 @@ def table(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("│")]
 
 
+def policies(output: str) -> set[str]:
+    """The first column of the table, whose later lines may be empty."""
+    return {row.split("│")[1].strip() for row in table(output)} - {""}
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("scripts")
 def test_train_leaves_a_run_folder_that_evaluate_scores_alike(tmp_path: Path) -> None:
@@ -45,23 +52,23 @@ def test_train_leaves_a_run_folder_that_evaluate_scores_alike(tmp_path: Path) ->
     again = run("train.py", *SMOKE, f"hydra.run.dir={tmp_path}/again", cwd=tmp_path)
     folder = tmp_path / "run"
     assert table(printed) == table(again)
-    for name in ("metrics.csv", "config.yaml", "evaluation/scores.csv", "evaluation/summary.json"):
+    scored = ("scores.csv", "accounts.csv", "summary.json")
+    for name in ("metrics.csv", "config.yaml", *(f"evaluation/{file}" for file in scored)):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
     assert yaml.safe_load((folder / "config.yaml").read_text())["agent"]["num_envs"] == 4
     assert json.loads((folder / "environment.json").read_text())["torch_threads"] == 1
     assert {p.suffix for p in (folder / "checkpoints").rglob("*.*")} == {".json", ".safetensors"}
-    assert [row.split()[1] for row in table(printed)] == [
-        "ppo",
-        "hold",
-        "greedy",
-        "percent_threshold",
-        "ema_hysteresis",
-    ]
+    assert policies(printed) == {"ppo", *RULES, *SHIPPED}
+    assert printed.index("headroom: ") < printed.index("│") < printed.index("ppo: ")
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())
+    assert summary["gap_closed_low"] <= summary["gap_closed"] <= summary["gap_closed_high"]
+    assert summary["verdict"] in printed
+    assert summary["verdict"] in (folder / "evaluation" / "report.html").read_text()
 
     before = sorted(tmp_path.rglob("*"))
-    summary = (folder / "evaluation" / "summary.json").read_bytes()
+    written = (folder / "evaluation" / "summary.json").read_bytes()
     assert table(run("evaluate.py", f"run={folder}", cwd=tmp_path)) == table(printed)
-    assert (folder / "evaluation" / "summary.json").read_bytes() == summary
+    assert (folder / "evaluation" / "summary.json").read_bytes() == written
     assert sorted(tmp_path.rglob("*")) == before  # in place, no stray output folder
 
 
@@ -99,8 +106,8 @@ def test_an_interrupt_leaves_a_checkpoint_and_says_where(tmp_path: Path) -> None
         (["fleet=["], "'['"),
         (["market=replay"], "market.prices"),
         (["market=replay", "market.prices=nowhere.csv"], "nowhere.csv"),
-        (["evaluation.rules.ema_hysteresis.margn=1"], "margn"),
-        (["+evaluation.rules.luck={}"], "evaluation.rules: expected one of hold, greedy"),
+        (["evaluation.wrlds=1"], "'evaluation.wrlds'"),
+        (["evaluation.regret_worlds=500"], "evaluation.regret_worlds"),
     ],
 )
 def test_bad_configuration_is_exit_code_2_and_one_line_that_names_the_key(
@@ -120,24 +127,33 @@ def test_bad_configuration_is_exit_code_2_and_one_line_that_names_the_key(
     assert len(said.splitlines()) == 1
 
 
-def test_a_rule_alone_is_scored_beside_hold(
+def test_a_rule_alone_is_scored_beside_the_opponent_and_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["evaluate.py", "policy=greedy", "experiment=smoke", f"hydra.run.dir={tmp_path}"]
     monkeypatch.setattr(sys, "argv", arguments)
     evaluate.script()
-    assert [row.split()[1] for row in table(capsys.readouterr().out)] == ["hold", "greedy"]
-    assert set(json.loads((tmp_path / "evaluation" / "summary.json").read_text())["policies"]) == {
-        "hold",
-        "greedy",
-    }
+    printed = capsys.readouterr().out
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert policies(printed) == {"greedy", "hold", summary["opponent"]}
+    assert summary["subject"] == ["greedy"]
 
 
-def earlier(folder: Path, seed: int = 0) -> Path:
+def test_the_rules_of_a_scenario_can_be_tuned_without_scoring_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate.py", "tune=true", "experiment=smoke", f"hydra.run.dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    evaluate.script()
+    assert policies(capsys.readouterr().out) == {*RULES, *SHIPPED}
+    assert not (tmp_path / "evaluation").exists()
+
+
+def earlier(folder: Path, seed: int = 0, horizon: int = 48) -> Path:
     """What `run=` reads before it looks for a checkpoint."""
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text("[experiment=smoke]")
-    (folder / "config.yaml").write_text(f"seed: {seed}\n")
+    (folder / "config.yaml").write_text(f"seed: {seed}\nhorizon: {horizon}\n")
     return folder
 
 
@@ -148,6 +164,7 @@ def earlier(folder: Path, seed: int = 0) -> Path:
         (["run=RUN", "seed=1"], "seed: expected what the run was made with (0) beside run=, got 1"),
         (["run=RUN", "policy=greedy"], "policy: expected no such key beside run="),
         (["run=RUN", "experiment=smoke"], "experiment: expected no such key beside run="),
+        (["run=RUN", "tune=true"], "tune: expected no such key beside run="),
         (["policy=gready", "experiment=smoke"], "policy: expected one of hold, greedy"),
     ],
 )
@@ -176,11 +193,37 @@ def test_scoring_elsewhere_changes_only_what_is_asked_and_keeps_the_runs_own_sco
     folder = earlier(tmp_path / "a run's folder", seed=5)
     own = earlier_run([f"run={folder}", "seed=5"])
     assert own.part == Path("evaluation")
-    assert own.apply({"seed": 0, "horizon": 48}) == {"seed": 5}
+    assert own.apply({"seed": 0, "horizon": 96}) == {"seed": 5, "horizon": 48}
     asked = earlier_run([f"run={folder}", "horizon=24"])
     assert asked.arguments[:2] == ["experiment=smoke", "horizon=24"]
     assert asked.apply({"seed": 0, "horizon": 24}) == {"seed": 5, "horizon": 24}
     assert asked.part.parent == Path("evaluation")
+
+
+def test_runs_that_differ_in_their_seed_are_scored_together_in_a_folder_of_their_own(
+    tmp_path: Path,
+) -> None:
+    folders = [earlier(tmp_path / name, seed) for name, seed in (("a", 3), ("b", 5))]
+    both = earlier_run([f"run={folders[0]},{folders[1]}"])
+    assert (both.folders, both.seeds) == (tuple(folders), (3, 5))
+    assert not any(a.startswith("hydra.run.dir") for a in both.arguments)
+    comma = earlier(tmp_path / "one,folder", 1)
+    assert earlier_run([f"run={comma}"]).folders == (comma,)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"seed": 3}, "run: expected a different seed in each run"),
+        ({"seed": 5, "horizon": 24}, "run: expected runs that differ in their seed alone"),
+    ],
+)
+def test_runs_that_cannot_be_pooled_are_refused(
+    second: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    folders = earlier(tmp_path / "a", 3), earlier(tmp_path / "b", **second)
+    with pytest.raises(InputError, match=message):
+        earlier_run([f"run={folders[0]},{folders[1]}"])
 
 
 @pytest.mark.slow
