@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from env.observation import EMA_H, column
 
 Observation = dict[str, Tensor]
+Knob = float | Tensor  # one number, or one for each world of the batch: [B, 1, 1]
 Policy = Callable[[Observation], Tensor]  # observation [B, ...] -> orders int64 [B, R]
 
 
@@ -35,16 +35,19 @@ def move_where(observation: Observation, gain: Tensor) -> Tensor:
     return torch.where(best > 0, network + 1, 0)
 
 
-def average_usd(observation: Observation, average_h: float) -> Tensor:
+def average_usd(observation: Observation, average_h: Knob) -> Tensor:
     """Published yield of a work unit averaged over about `average_h` hours: [B, 1, N].
 
     The two averages of the observation that are next in length, mixed by the log of the length.
     """
-    position = np.interp(math.log(average_h), np.log(EMA_H), range(len(EMA_H)))
-    weights = np.clip(1.0 - np.abs(position - np.arange(len(EMA_H))), 0.0, 1.0)
-    averages = [read(observation, "networks", f"ema_{length_h:g}h_usd") for length_h in EMA_H]
-    mixed = [float(w) * average for w, average in zip(weights, averages, strict=True) if w > 0]
-    return torch.stack(mixed).sum(0).unsqueeze(1)
+    names = [f"ema_{length_h:g}h_usd" for length_h in EMA_H]
+    averages = [read(observation, "networks", name).unsqueeze(1) for name in names]
+    mixed, length = averages[0], torch.log(torch.as_tensor(average_h))
+    for k in range(1, len(EMA_H)):
+        step = math.log(EMA_H[k] / EMA_H[k - 1])
+        part = ((length - math.log(EMA_H[k - 1])) / step).clamp(0.0, 1.0)
+        mixed = mixed + part * (averages[k] - averages[k - 1])
+    return mixed
 
 
 def gross_usd_h(observation: Observation, yield_usd: Tensor) -> Tensor:
@@ -59,7 +62,7 @@ def energy_usd_h(observation: Observation) -> Tensor:
     return gross_usd_h(observation, average) - read(observation, "pairs", "ema_usd_h")
 
 
-def net_usd_h(observation: Observation, yield_usd: Tensor, marginal: float = 0.0) -> Tensor:
+def net_usd_h(observation: Observation, yield_usd: Tensor, marginal: Knob) -> Tensor:
     """The same less energy, with the fleet's own work in the pool counted: [B, R, N].
 
     With V shared among outside work W and own work w, a rig is paid V / (W + w) for a unit of its
@@ -67,13 +70,11 @@ def net_usd_h(observation: Observation, yield_usd: Tensor, marginal: float = 0.0
     fleet gains only V W / ((W + w)(W + others)), the *marginal* pay (`marginal` 1). Between the two
     the second factor W / (W + others) counts by its power.
     """
-    share = read(observation, "pairs", "dilution")
-    if marginal:
-        outside = read(observation, "networks", "outside_work").unsqueeze(1)
-        own = read(observation, "networks", "own_work").unsqueeze(1)
-        mine = read(observation, "pairs", "work") * read(observation, "pairs", "here")
-        others = torch.relu(own - mine)
-        share = share * (outside / (outside + others).clamp_min(1e-9)) ** marginal
+    outside = read(observation, "networks", "outside_work").unsqueeze(1)
+    own = read(observation, "networks", "own_work").unsqueeze(1)
+    mine = read(observation, "pairs", "work") * read(observation, "pairs", "here")
+    left_by_others = outside / (outside + torch.relu(own - mine)).clamp_min(1e-9)
+    share = read(observation, "pairs", "dilution") * left_by_others**marginal
     return gross_usd_h(observation, yield_usd) * share - energy_usd_h(observation)
 
 
@@ -87,7 +88,7 @@ def entry_usd(observation: Observation, value: Tensor) -> Tensor:
     return read(observation, "pairs", "entry_usd") + away * lost_h * (torch.relu(value) - assumed)
 
 
-def attending(observation: Observation, attention: float, gain: Tensor) -> Tensor:
+def attending(observation: Observation, attention: Knob, gain: Tensor) -> Tensor:
     """The gain of the rigs that look in this hour, no gain for the others: [B, R, N].
 
     Each rig looks in `attention` of the day's hours, at a time of its own, so that a fleet does not

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.outlook import (
+    Knob,
     Observation,
     Policy,
     attending,
@@ -69,7 +70,7 @@ class Greedy:
 class PercentThreshold:
     """Move when the best published estimate beats the current one by `percent`."""
 
-    percent: float = 10.0
+    percent: Knob = 10.0
     KNOBS: ClassVar[Ranges] = {"percent": PERCENT}
 
     def __call__(self, observation: Observation) -> Tensor:
@@ -89,9 +90,9 @@ class RainbowMiner:
     RainbowMiner/RainbowMiner@3fe3632:README.md, "The Profit Switcher Beast"; Modules/Core.psm1.
     """
 
-    percent: float = 3.0
-    average_h: float = 168.0
-    minimum_h: float = 1.0
+    percent: Knob = 3.0
+    average_h: Knob = 168.0
+    minimum_h: Knob = 1.0
     KNOBS: ClassVar[Ranges] = {
         "percent": PERCENT,
         "average_h": AVERAGE_H,
@@ -102,11 +103,11 @@ class RainbowMiner:
         bonus = 1.0 + self.percent / 100.0 * read(observation, "pairs", "here")
         price = gross_usd_h(observation, average_usd(observation, self.average_h)) * bonus
         profit = price - energy_usd_h(observation)
-        tenure_h = read(observation, "rigs", "tenure_h")
+        tenure_h = read(observation, "rigs", "tenure_h").unsqueeze(-1)
         young = (tenure_h > 0) & (tenure_h < self.minimum_h)
-        young |= read(observation, "rigs", "provisioning_h") > 0
+        young |= read(observation, "rigs", "provisioning_h").unsqueeze(-1) > 0
         gain = profit - here(observation, profit)
-        return move_where(observation, gain.masked_fill(young.unsqueeze(-1), -torch.inf))
+        return move_where(observation, gain.masked_fill(young, -torch.inf))
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ class EmaHysteresis:
     gain = horizon_h (ema - ema here - margin |ema here|) - entry cost, after average dilution.
     """
 
-    horizon_h: float = 72.0
-    margin: float = 0.05
-    attention: float = 0.25
+    horizon_h: Knob = 72.0
+    margin: Knob = 0.05
+    attention: Knob = 0.25
     KNOBS: ClassVar[Ranges] = {
         "horizon_h": HORIZON_H,
         "margin": MARGIN,
@@ -126,7 +127,7 @@ class EmaHysteresis:
     }
 
     def __call__(self, observation: Observation) -> Tensor:
-        value = net_usd_h(observation, average_usd(observation, 48.0))
+        value = net_usd_h(observation, average_usd(observation, 48.0), 0.0)
         current = here(observation, value)
         entry = read(observation, "pairs", "entry_usd")
         gain = self.horizon_h * (value - current - self.margin * current.abs()) - entry
@@ -141,11 +142,11 @@ class BreakEven:
     any length, after marginal dilution, the hours lost in entering valued likewise.
     """
 
-    break_even_h: float = 168.0
-    average_h: float = 168.0
-    margin: float = 0.05
-    marginal: float = 0.8
-    attention: float = 0.1
+    break_even_h: Knob = 168.0
+    average_h: Knob = 168.0
+    margin: Knob = 0.05
+    marginal: Knob = 0.8
+    attention: Knob = 0.1
     KNOBS: ClassVar[Ranges] = {
         "break_even_h": HORIZON_H,
         "average_h": AVERAGE_H,
@@ -173,11 +174,11 @@ class CertaintyEquivalent:
     exceeds `margin` of what staying is worth.
     """
 
-    half_life_h: float = 48.0
-    horizon_h: float = 240.0
-    margin: float = 0.05
-    marginal: float = 0.8
-    attention: float = 0.1
+    half_life_h: Knob = 48.0
+    horizon_h: Knob = 240.0
+    margin: Knob = 0.05
+    marginal: Knob = 0.8
+    attention: Knob = 0.1
     KNOBS: ClassVar[Ranges] = {
         "half_life_h": (6.0, 720.0),
         "horizon_h": HORIZON_H,
@@ -188,8 +189,8 @@ class CertaintyEquivalent:
 
     def __call__(self, observation: Observation) -> Tensor:
         short, long = (average_usd(observation, length_h) for length_h in AVERAGE_H)
-        ratio = self.horizon_h / self.half_life_h * math.log(2.0)
-        forecast = long + (short - long) * (-math.expm1(-ratio) / ratio)
+        ratio = torch.as_tensor(self.horizon_h / self.half_life_h * math.log(2.0))
+        forecast = long + (short - long) * (-torch.expm1(-ratio) / ratio)
         value = net_usd_h(observation, forecast, self.marginal)
         stay = self.horizon_h * here(observation, value)
         gain = self.horizon_h * value - stay - self.margin * stay.abs()

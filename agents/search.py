@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.rules import Observation, Policy, Rule
+from agents.rules import Policy, Rule
 from env.exogenous import Exogenous
 from env.scenario import Scenario
 from env.world import World, future
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], None]
-FIRST_WORLDS = 4  # lived by every setting
+FIRST_WORLDS = 2  # lived by every setting
 FACTOR = 3  # worlds grow and settings shrink by it from a rung to the next
 ROWS = 128  # worlds that live side by side, of one setting or of several
 
@@ -79,20 +80,23 @@ def rungs(worlds: int, settings: int) -> list[tuple[int, int]]:
 
 
 def score_each(rules: list[Rule], scenario: Scenario, seeds: list[int]) -> Floats:
-    """Net USD per rig-day of each rule in each world, [rules, W]; several rules live in one batch.
+    """Net USD per rig-day of each rule in each world, [rules, W].
 
-    The world's cost per hour is mostly per operation, so few worlds of many rules cost as little as
-    many worlds of one.
+    An hour's cost is mostly per operation, so few worlds of many settings of a rule live in one
+    batch, each world with its own knobs, and cost little more than many worlds of one setting.
     """
     out = np.zeros((len(rules), len(seeds)))
     for first in range(0, len(seeds), ROWS):
         block = seeds[first : first + ROWS]
         shared, size = future(scenario, block), max(1, ROWS // len(block))
-        for k in range(0, len(rules), size):
-            group = rules[k : k + size]
+        kinds = [list(of_kind) for _, of_kind in groupby(rules, key=type)]
+        groups = [kind[k : k + size] for kind in kinds for k in range(0, len(kind), size)]
+        done = 0
+        for group in groups:
             world = World.start(scenario, block * len(group), repeated(shared, len(group)))
-            net = live(world, side_by_side(group)).reshape(len(group), len(block))
-            out[k : k + len(group), first : first + len(block)] = net
+            net = live(world, stacked(group, len(block)))
+            rows = slice(done, done := done + len(group))
+            out[rows, first : first + len(block)] = net.reshape(len(group), len(block))
     return out
 
 
@@ -106,19 +110,11 @@ def live(world: World, policy: Policy) -> Floats:
     return ((world.state.equity_usd - start) / rig_days).cpu().numpy()
 
 
-def side_by_side(rules: list[Rule]) -> Policy:
-    """Each rule for its own part of the batch, in order; all parts have the same size."""
-
-    def policy(observation: Observation) -> torch.Tensor:
-        size = len(observation["action_mask"]) // len(rules)
-        rows = [slice(k * size, (k + 1) * size) for k in range(len(rules))]
-        parts = [
-            rule({key: value[row] for key, value in observation.items()})
-            for rule, row in zip(rules, rows, strict=True)
-        ]
-        return torch.cat(parts)
-
-    return policy
+def stacked(settings: list[Rule], worlds: int) -> Rule:
+    """One rule for `worlds` worlds of each setting in turn; all settings are of one kind."""
+    kind = type(settings[0])
+    knobs = {knob: torch.tensor([getattr(rule, knob) for rule in settings]) for knob in kind.KNOBS}
+    return kind(**{k: v.repeat_interleave(worlds)[:, None, None] for k, v in knobs.items()})
 
 
 def repeated(exogenous: Exogenous, times: int) -> Exogenous:

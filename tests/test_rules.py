@@ -167,7 +167,7 @@ def test_dilution_counts_in_the_gross_yield_only() -> None:
     # with our own work in the pool 80 % of the yield is left: 10 * 0.5 * 0.8 - 1 = 3
     seen = observe([[0.0]], [0], ema=[[4.0]], networks_of={**averages(10.0), "lockup": [0.5]})
     seen["pairs"][..., column("pairs", "dilution")] = 0.8
-    assert net_usd_h(seen, average_usd(seen, 48.0)).item() == pytest.approx(3.0)
+    assert net_usd_h(seen, average_usd(seen, 48.0), 0.0).item() == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("at", [0, 1])
@@ -187,7 +187,7 @@ def test_marginal_pay_is_what_the_fleet_gains_by_the_rig(at: int) -> None:
     yield_usd = average_usd(seen, 48.0)
     marginal = net_usd_h(seen, yield_usd, 1.0)[0, 0, 0].item()
     assert marginal == pytest.approx(fleet(others + 1.0) - fleet(others), rel=1e-5)
-    average = net_usd_h(seen, yield_usd)[0, 0, 0].item()
+    average = net_usd_h(seen, yield_usd, 0.0)[0, 0, 0].item()
     assert average == pytest.approx(fleet(others + 1.0) / (others + 1.0), rel=1e-5)
     half = net_usd_h(seen, yield_usd, 0.5)[0, 0, 0].item()
     assert half == pytest.approx((marginal * average) ** 0.5, rel=1e-5)
@@ -245,6 +245,21 @@ def test_permuting_rigs_and_networks_permutes_orders(
         "action_mask": seen["action_mask"][:, rigs][..., choices],
     }
     assert torch.equal(choices[rule(shuffled)], orders[:, rigs])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(RULES)))
+def test_a_knob_for_each_world_gives_each_world_the_orders_of_its_own_knob(
+    seed: int, name: str
+) -> None:
+    kind, worlds = RULES[name], 3
+    seen = [anything(seed + k) for k in range(worlds)]
+    knobs = {knob: torch.linspace(low, high, worlds) for knob, (low, high) in kind.KNOBS.items()}
+    together = kind(**{knob: v[:, None, None] for knob, v in knobs.items()})(
+        {key: torch.cat([one[key] for one in seen]) for key in seen[0]}
+    )
+    alone = [kind(**{knob: float(v[k]) for knob, v in knobs.items()})(seen[k]) for k in range(3)]
+    assert torch.equal(together, torch.cat(alone))
 
 
 numbers = st.floats(-1e6, 1e6, width=32)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from agents.rules import EmaHysteresis, Greedy, Hold, PercentThreshold, Policy, Rule
+from agents.rules import (
+    RULES,
+    SHIPPED,
+    BreakEven,
+    EmaHysteresis,
+    Greedy,
+    Hold,
+    PercentThreshold,
+    Policy,
+    Rule,
+)
 from agents.scoring import score_all
-from agents.search import rungs, score_each, tune
+from agents.search import draw, rungs, score_each, tune
 from agents.static import best_static
 from agents.tuning import load_tuned, scenario_hash, tuned_rules
+from agents.worlds import Split, world_seeds
 from env.scenario import Scenario, build_scenario
 from env.world import future
 
@@ -62,30 +75,54 @@ def test_the_tuned_rule_is_never_worse_than_the_default_in_its_worlds(scenario: 
     assert scores[1] >= scores[0]
 
 
-def test_tuned_rules_are_stored_and_come_back_without_a_search(
-    scenario: Scenario, tmp_path: Path
-) -> None:
-    made = tuned_rules(scenario, 2, 3, quiet, tmp_path)
+def test_halving_finds_what_the_full_search_finds(scenario: Scenario) -> None:
+    seeds = list(range(24))
+    settings = draw(BreakEven(), 11)
+    full = score_each(settings, scenario, seeds).mean(1)
+    found = tune(BreakEven(), scenario, seeds, 11)
+    assert found.net_usd >= full.max() - 0.05 * (full.max() - full.min())
+
+
+@pytest.fixture(scope="module")
+def stored(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the knobs of the scenario: one random setting, two worlds."""
+    folder = tmp_path_factory.mktemp("tuned")
+    tuned_rules(scenario, 1, 2, quiet, folder)
+    return folder
+
+
+def test_stored_knobs_come_back_without_a_search(scenario: Scenario, stored: Path) -> None:
     said: list[str] = []
-    assert (
-        tuned_rules(scenario, 2, 3, said.append, tmp_path) == made == load_tuned(scenario, tmp_path)
-    )
+    tuned = tuned_rules(scenario, 1, 2, said.append, stored)
     assert said == []
-    assert made.best in made.rules
+    assert tuned == load_tuned(scenario, stored)
+    assert set(tuned.rules) == {*RULES, *SHIPPED}
+    assert tuned.best in tuned.rules
+    file = yaml.safe_load((stored / f"{scenario_hash(scenario)}.yaml").read_text())
+    for name, row in file["rules"].items():
+        again = score_each([tuned.rules[name]], scenario, world_seeds(Split.TRAIN, 2)).mean()
+        assert again == pytest.approx(row["net_usd_rig_day"], rel=1e-3, abs=1e-3)
 
 
-def test_a_larger_search_than_the_stored_one_is_made(scenario: Scenario, tmp_path: Path) -> None:
-    tuned_rules(scenario, 1, 2, quiet, tmp_path)
+def test_the_opponent_is_the_best_in_training_worlds(scenario: Scenario, stored: Path) -> None:
+    file = yaml.safe_load((stored / f"{scenario_hash(scenario)}.yaml").read_text())
+    worth = {name: row["net_usd_rig_day"] for name, row in file["rules"].items()}
+    assert worth[file["best"]] == max(worth.values())
+
+
+def test_a_larger_search_than_the_stored_one_is_made(
+    scenario: Scenario, stored: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     said: list[str] = []
     tuned_rules(scenario, 2, 2, said.append, tmp_path)
-    assert said
+    assert len(said) > len(RULES)
 
 
 def test_an_unknown_scenario_never_gets_the_knobs_of_another(
-    scenario: Scenario, tmp_path: Path
+    scenario: Scenario, stored: Path
 ) -> None:
-    tuned_rules(scenario, 1, 2, quiet, tmp_path)
-    assert load_tuned(dataclasses.replace(scenario, horizon_h=HORIZON + 1), tmp_path) is None
+    assert load_tuned(dataclasses.replace(scenario, horizon_h=HORIZON + 1), stored) is None
 
 
 def test_without_settings_nothing_is_stored(scenario: Scenario, tmp_path: Path) -> None:
@@ -148,13 +185,11 @@ def test_the_hash_of_a_replay_is_of_its_content_not_of_path_or_split(tmp_path: P
     assert scenario_hash(replayed(moved, split="train", start="2023-02-01")) != known
 
 
-def test_best_static_beats_staying_on_average(scenario: Scenario) -> None:
+def test_best_static_beats_staying_on_average() -> None:
     seeds = list(range(16))
-    best = best_static(scenario, seeds, future(scenario, seeds))
-    assert best.shape == (16,)
-    assert np.isfinite(best).all()
     longer = build_scenario("small", "core", horizon=240)
     best = best_static(longer, seeds, future(longer, seeds))
+    assert best.shape == (16,)
     assert best.mean() > score_all(longer, {"hold": Hold()}, seeds)["hold"].net_usd.mean()
 
 
