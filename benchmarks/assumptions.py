@@ -1,0 +1,80 @@
+"""The list of assumptions: every value of the catalogue and the markets that its comment calls one.
+
+    python benchmarks/assumptions.py           # writes docs/assumptions.md
+
+The comments are the only place where sources and assumptions are kept; this reads them, so that the
+list cannot disagree with the configuration. A test fails while the file is not up to date.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+PAGE = CONFIGS.parent / "docs" / "assumptions.md"
+SOURCES = ("catalog/*.yaml", "catalog/networks/*.yaml", "market/*.yaml")
+# indentation, the dash of a list item, a key, a value, a comment after two spaces or one
+_LINE = re.compile(
+    r"^(?P<space> *)(?P<dash>- )?(?:(?P<key>[\w.]+):)?(?P<value>.*?)\s+#(?P<why>.*)$"
+)
+_KEY = re.compile(r"^(?P<space> *)(?:- )?(?P<key>[\w.]+):")
+_LONGEST = 60  # characters of a value that are shown
+
+
+class Assumption(NamedTuple):
+    """One value of a YAML file that its comment calls an assumption."""
+
+    key: str
+    value: str
+    why: str
+
+
+def assumptions(text: str) -> list[Assumption]:
+    """The lines of a YAML file whose comment says `assumption`, by their dotted keys."""
+    path: list[tuple[int, str]] = []  # indentation and key of the enclosing mappings
+    found = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            continue
+        opened = _KEY.match(line)
+        if opened:
+            depth = len(opened["space"])
+            path = [*(p for p in path if p[0] < depth), (depth, opened["key"])]
+        hit = _LINE.match(line)
+        if hit and "assumption" in hit["why"]:
+            value = hit["value"].strip()
+            shown = value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
+            found.append(Assumption(".".join(key for _, key in path), shown, hit["why"].strip()))
+    return found
+
+
+def page() -> str:
+    """The whole list as Markdown, one table a file."""
+    files = sorted(path for pattern in SOURCES for path in CONFIGS.glob(pattern))
+    tables = []
+    total = 0
+    for path in files:
+        rows = assumptions(path.read_text())
+        total += len(rows)
+        if rows:
+            lines = [f"| `{r.key}` | {_cell(r.value)} | {_cell(r.why)} |" for r in rows]
+            head = f"## {path.relative_to(CONFIGS)}\n\n| key | value | what the comment says |"
+            tables.append("\n".join((head, "|---|---|---|", *lines)))
+    intro = (
+        "# Assumptions\n\n"
+        f"The {total} values of `configs/catalog` and `configs/market` whose comment says that "
+        "they are, or partly are, assumptions; what holds for a whole file is said in its first "
+        "lines. Written by `python benchmarks/assumptions.py` from those comments: edit them, "
+        "not this page."
+    )
+    return "\n\n".join((intro, *tables)) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|") or " "
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
