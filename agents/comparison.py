@@ -6,16 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from agents.clairvoyant import bound as lagrangian
-from agents.clairvoyant import loads
+from agents.clairvoyant import clairvoyant
 from agents.hindsight import Regret, regret
 from agents.rules import Policy
 from agents.scoring import HOURS_PER_DAY, Path, Score, blocks, follow, join
 from agents.statistics import Floats
 from agents.tuning import Tuned, best_static
-from env.exogenous import Exogenous
 from env.scenario import Scenario
 from env.world import World, future
 
@@ -97,10 +94,3 @@ def play(
         bound=np.concatenate(bound) / rig_days,
         static=np.concatenate(static),
     )
-
-
-def clairvoyant(scenario: Scenario, seeds: list[int], shared: Exogenous, policy: Policy) -> Floats:
-    """Upper bound on the net profit of each world, USD of the episode, [W]."""
-    with torch.no_grad():
-        own, _ = loads(World.start(scenario, seeds, shared), policy)
-    return lagrangian(World.start(scenario, seeds, shared), own, steps=0).double().numpy()

@@ -8,19 +8,49 @@ That is coordinate ascent, so a local optimum. The assignment is then lived like
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from agents.clairvoyant import Pools, pools
 from agents.rules import Observation, read
 from agents.search import Floats, live
-from env.exogenous import Exogenous
+from env.exogenous import Exogenous, Quotes
 from env.networks.settlement import square_root_impact
 from env.scenario import BURN_IN_H, Scenario
 from env.world import World
 
 SWEEPS = 2  # over the rigs
 STRIDE_H = 4  # between the hours that are looked at
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Pay of every sub-pool, [T, B, 2N]: V w / (W + w), at most cap w."""
+
+    value_usd: Tensor  # V, after the lock-up discount
+    outside: Tensor  # W
+    cap_usd: Tensor  # per unit of work; 1e9 = none
+
+
+def pools(scenario: Scenario, exogenous: Exogenous) -> Pools:
+    """The pay that own work meets in each hour, sub-pools [first tier | second tier]."""
+    rules = scenario.rules
+    q = Quotes(*exogenous.quotes[BURN_IN_H : BURN_IN_H + scenario.horizon_h].unbind(2))
+    share = torch.cat((rules.tier_share[:, 0], rules.tier_share[:, 1]))
+    kept = 1 - rules.lockup
+    runs = q.up * q.open
+    emission = (q.emission * q.token_usd * kept * runs).repeat(1, 1, 2) * share
+    fee_kept = torch.where(rules.native > 0, kept, 1.0)
+    demand = torch.minimum(q.demand_work, scenario.economics.utilisation_cap * q.outside_work)
+    fees = demand * q.fee * q.fee_usd * fee_kept * runs
+    # fees dilute in the outside work of both tiers; counting each tier's part as a pool of its own
+    # leaves out what one tier's work takes from the other's fees
+    outside = q.outside_work.repeat(1, 1, 2) * share
+    cap = torch.where(
+        fees.repeat(1, 1, 2) > 0, 1e9, (rules.cap_usd * kept).clamp(max=1e9).repeat(2)
+    )
+    return Pools(emission + fees.repeat(1, 1, 2) * share, outside.clamp_min(1e-9), cap)
 
 
 def best_static(scenario: Scenario, seeds: list[int], shared: Exogenous) -> Floats:

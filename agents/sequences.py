@@ -1,0 +1,208 @@
+"""The best sequence of networks for each rig that knows the future, by dynamic programming.
+
+Work is paid at given prices, so that rigs do not meet and each can be solved alone. Backward over
+hours; the state is (network, warm-up). A rig of deficit d = 1 - score earns `mass (1 - d)^a`, and d
+falls by the factor q each hour of work and rises again while the rig or the network is down, as in
+`env.transition`. The value is convex in d (a maximum of sums of convex functions), so the value
+between d = 0 and d = 1 lies below the chord: two states per network bound it, and are exact for a
+rig that stays long enough. Provisioning is exact: one state for every hour left of it, which only
+pass while the rig is up. Leaving before it ends is never worth while, because *off* costs nothing.
+
+Exact too are burns without our own mark, gas, energy with its idle share, capital on collateral,
+unbonding, slashing, failures and outages. Left out, which only loosens: pruning (leaving a
+tournament is free instead), broken leases, the own mark on burns, capital while provisioning; a
+fault is fined at the pay under the whole fleet's work. Leases see `agents.leases`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.lagrangian import request_usd
+from agents.leases import Leases, leases
+from env.costs import financing_rate_h
+from env.hour import Quotes
+from env.networks.allocation import use_of_supply
+from env.scenario import BURN_IN_H
+from env.state import per_network
+from env.world import World
+
+
+@dataclass(frozen=True)
+class Rigs:
+    """What the hours hold for each rig at any price; N networks, R rigs, worlds last."""
+
+    mass: Tensor  # [N, R, B]
+    tier: Tensor  # [N, R, B]
+    barred: Tensor  # [N, R, B] infinite where the rig may never go
+    start: Tensor  # int64 [R, B]
+    up: Tensor  # [T, R, B]
+    runs: Tensor  # [T, N, B] 1 where the network pays
+    energy_usd: Tensor  # [T, R, B] at full load
+    load: Tensor  # [T, N, B] share of it
+    unit_usd: Tensor  # [T, N, B] a request's pay for a unit of work without dilution
+    fine_usd: Tensor  # [T, N, B] for each unit of mass and hour down
+    token_usd: Tensor  # [T, N, B]
+    locked: Tensor  # [N, R, B] tokens of collateral
+    enter_usd: Tensor  # [T, N, B] infinite while closed
+    leases: Leases
+    fixed_usd: Tensor  # [R, B] hosting and rent, which nobody avoids
+    warm: Tensor  # [N, 1, 1] share of full pay in the first hour of work
+    warmup: Tensor  # [N, 1, 1] part of the deficit that an hour of work removes
+    concentration: Tensor  # [N, 1, 1]
+    first: Tensor  # [N, 1, 1] worked share of the hour in which provisioning ends
+    delay_h: Tensor  # int64 [N] whole hours of provisioning
+    slash_h: Tensor  # [N, 1, 1] share of the collateral lost in an hour down
+    financing_h: float
+    unbonding_h: Tensor  # [N, 1, 1]
+
+
+def rigs(world: World, q: Quotes) -> Rigs:
+    """Everything the sequences need of fresh worlds that does not depend on prices of work."""
+    scenario, fleet, rules = world.scenario, world.fleet, world.scenario.rules
+    episode = slice(BURN_IN_H, BURN_IN_H + scenario.horizon_h)
+    pair = (2, 1, 0)
+    tariff = world.exogenous.tariff[episode].permute(0, 2, 1)  # [T, S, B]
+    site = fleet.site.T.expand(len(tariff), -1, -1)
+    rent = world.exogenous.rent_ratio[episode].sum(0).gather(1, fleet.gpu)  # [B, R]
+    delay = rules.provisioning_h.floor()
+
+    def column(values: Tensor) -> Tensor:
+        return values[:, None, None]
+
+    use = use_of_supply(q.demand_work, q.outside_work, scenario.economics.utilisation_cap)
+    unit = request_usd(scenario, q) * use
+    sure = (q.emission > 0) | (unit > 0)
+    load = torch.where(sure, 1.0, scenario.economics.idle_power_share) * rules.load[:, None]
+    most = fleet.mass.sum(1).T  # [N, B]
+    share = torch.where(rules.tier_share > 0, rules.tier_share, 1.0).amin(1)[:, None]
+    fault = (rules.fault_multiple * (1 - rules.wallet_share))[:, None] * torch.minimum(
+        q.emission / (q.outside_work + most / share) * q.token_usd, rules.cap_usd[:, None]
+    )
+    # of two tiers the rate is E s / (W s + w), at least E / (W + w / s) with the smaller s
+    warm = torch.exp(rules.concentration * torch.log(rules.warmup_rate.clamp_min(1e-9)))
+    return Rigs(
+        mass=fleet.mass.permute(pair),
+        tier=fleet.tier.permute(pair).float(),
+        barred=torch.where(fleet.eligible, 0.0, torch.inf).permute(pair),
+        start=world.state.assignment.T.contiguous(),
+        up=world.exogenous.rig_up[episode].permute(0, 2, 1).float().contiguous(),
+        runs=q.up * q.open * rules.active[:, None],
+        energy_usd=(fleet.owned * fleet.power_kw).T * tariff.gather(1, site),
+        load=load,
+        unit_usd=unit,
+        fine_usd=fault,
+        token_usd=q.token_usd,
+        locked=(rules.collateral_per_work * fleet.work + rules.collateral_per_rig).permute(pair),
+        enter_usd=torch.where(q.open > 0, q.burn_usd + rules.gas_usd[:, None], torch.inf),
+        leases=leases(world, q),
+        fixed_usd=(
+            fleet.housing_usd_h * torch.where(fleet.owned > 0, float(scenario.horizon_h), rent)
+        ).T,
+        warm=column(torch.where(rules.concentration >= 1, warm, 1.0)),  # concave below 1: no chord
+        warmup=column(rules.warmup_rate),
+        concentration=column(rules.concentration),
+        first=column(1 - (rules.provisioning_h - delay)),
+        delay_h=delay.long(),
+        slash_h=column(rules.slash_per_h * rules.active),
+        financing_h=financing_rate_h(scenario),
+        unbonding_h=column(torch.where(rules.slots > 0, 0.0, rules.unbonding_h)),
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the dynamic programme decided; networks, rigs, worlds."""
+
+    value_usd: Tensor  # [R, B] of the whole episode from the start
+    leaves: Tensor  # bool [T, 2, N, R, B] warm or cold, whether a rig leaves
+    target: Tensor  # uint8 [T, R, B] for where
+
+
+def solve(rig: Rigs, price: Tensor) -> Plan:
+    """The best sequences at prices [T, 2N, B] of a unit of work in each sub-pool."""
+    hours, networks, worlds = rig.runs.shape
+    shape = (networks, rig.up.shape[1], worlds)
+    stage, ready = _stages(rig.delay_h)
+    leaves = torch.empty(hours, 2, *shape, dtype=torch.bool, device=price.device)
+    target = torch.empty(hours, *shape[1:], dtype=torch.uint8, device=price.device)
+    warm = torch.zeros(shape, device=price.device)  # value from the next hour on
+    cold = torch.zeros_like(warm)
+    waits = torch.zeros(len(stage), *shape[1:], device=price.device)  # by hours of provisioning
+    for t in range(hours - 1, -1, -1):
+        up = rig.up[t]
+        on = rig.runs[t].unsqueeze(1) * up
+        locked = rig.locked * rig.token_usd[t].unsqueeze(1)
+        capital = locked * rig.financing_h
+        pay, slow, energy = _hour(rig, price[t], t)
+        lease = rig.leases.gain_usd[t]
+        drift = rig.warmup * (warm - cold)
+        later = cold + on * drift
+        begins = on * rig.first * (slow - energy) + later - capital
+        fines = (1 - up) * (rig.slash_h * locked + rig.fine_usd[t].unsqueeze(1) * rig.mass)
+        stays = on * (pay - energy) + warm - (1 - on) * drift - capital - fines
+        grows = on * (slow - energy) + later - capital - fines
+        on_lease = rig.leases.networks
+        stays[on_lease] += lease
+        grows[on_lease] += lease
+        begins[on_lease] += lease
+        start = torch.where(up > 0, begins, waits[stage == 0] - capital)
+        waits = torch.where(up > 0, waits[(torch.arange(len(stage)) - 1).clamp_min(0)], waits)
+        waits[stage == 0] = start
+        reach = waits[ready] - rig.enter_usd[t].unsqueeze(1) - rig.barred
+        best, where = reach.max(0)
+        gone = best - capital * rig.unbonding_h
+        torch.gt(gone, stays, out=leaves[t, 0])
+        torch.gt(gone, grows, out=leaves[t, 1])
+        target[t] = where
+        warm, cold = torch.maximum(stays, gone), torch.maximum(grows, gone)
+    value = warm.gather(0, rig.start.unsqueeze(0)).squeeze(0) - rig.fixed_usd
+    return Plan(value, leaves, target)
+
+
+def _stages(delay_h: Tensor) -> tuple[Tensor, Tensor]:
+    """(hours left in each state of provisioning, the state in which a network is entered)."""
+    stage = torch.cat([torch.arange(int(h) + 1) for h in delay_h])
+    return stage, torch.cumsum(delay_h + 1, 0) - 1
+
+
+def _hour(rig: Rigs, price: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(pay of a warm rig, pay in its first hour of work, energy) where it works, [N, R, B]."""
+    low, high = price.chunk(2)
+    unit = low.unsqueeze(1) + rig.tier * (high - low).unsqueeze(1)
+    pay = unit * rig.mass
+    # a rig offers all its work to requests from its first hour, but dilutes them by its mass only:
+    # what is not yet mass meets at most the undiluted use
+    slow = pay * rig.warm + rig.unit_usd[t].unsqueeze(1) * rig.mass * (1 - rig.warm)
+    return pay, slow, rig.load[t].unsqueeze(1) * rig.energy_usd[t]
+
+
+def follow(rig: Rigs, plan: Plan) -> Tensor:
+    """The work that the plan brings to each sub-pool, [T, 2N, B]."""
+    hours, networks, _ = rig.runs.shape
+    delay = (rig.delay_h + 1 - rig.first[:, 0, 0]).float()  # provisioning in hours
+    here, left = rig.start, torch.zeros_like(rig.up[0])
+    deficit = torch.zeros_like(left)
+    loads = []
+    for t in range(hours):
+        asked = plan.leaves[t].gather(1, here.expand(2, 1, *here.shape))[:, 0]  # [2, R, B]
+        goes = torch.where(deficit > 0.5, asked[1], asked[0]) & (left <= 0)
+        here = torch.where(goes, plan.target[t].long(), here)
+        left = torch.where(goes, delay[here], left)
+        deficit = torch.where(goes, 1.0, deficit)
+        runs = rig.runs[t].gather(0, here) * rig.up[t]
+        works = (1 - left).clamp(0.0, 1.0) * runs
+        speed = rig.warmup[here, 0, 0]
+        deficit = deficit + speed * ((works <= 0).float() - deficit)
+        left = (left - rig.up[t]).clamp_min(0.0)
+        pick = here.unsqueeze(0)
+        mass = rig.mass.gather(0, pick)[0] * works
+        mass = mass * torch.exp(
+            rig.concentration[here, 0, 0] * torch.log((1 - deficit).clamp_min(1e-9))
+        )
+        pool = here + networks * rig.tier.gather(0, pick)[0].long()
+        loads.append(per_network(mass.T.contiguous(), pool.T, 2 * networks))
+    return torch.stack(loads).transpose(1, 2)
