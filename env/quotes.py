@@ -136,7 +136,10 @@ def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None
         q.estimate_age_h[hour] = age
         log_burn = registration.bump(log_burn, count, rules.burn_step)
         log_burn = registration.decay(log_burn, 1.0, rules.burn_half_life_h)
-        outside = _outside_after(rules, outside, outside0, truth)
+        # suppliers wait for a launch, and nobody leaves a network that is dead
+        outside = torch.where(
+            q.open[hour] > 0, _outside_after(rules, outside, outside0, truth), outside
+        )
 
 
 def _registrations(rules: Rules, log_burn: Tensor, z: Tensor) -> Tensor:

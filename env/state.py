@@ -86,6 +86,8 @@ class Outcome:
     rig_h: Tensor
     moves: Tensor
     net_usd: Tensor
+    network: Tensor  # int64, where it stood
+    mass: Tensor  # what it put in that network's pool
 
 
 @dataclass(frozen=True)

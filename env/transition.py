@@ -137,6 +137,8 @@ def _settle(
         rig_h=torch.ones_like(net),
         moves=post.moved,
         net_usd=net,
+        network=post.assignment,
+        mass=post.mass,
     )
 
 

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from env.crowding import crowding_usd
 from env.errors import InputError
 from env.gym_env import action_space, checked_orders, observation_space
 from env.scenario import Scenario, build_scenario
@@ -24,8 +25,9 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """`num_envs` worlds that share one clock; the batched form of `AllocationEnv`.
 
     Spaces, rewards and arguments are those of `AllocationEnv`. `output="torch"` returns tensors on
-    `device` and takes tensors. `info` of a step: `reward_rig` [B, R], `net_usd` [B], `illegal` [B];
-    at the last hour also `final_obs` and `final_info` with the `ledger`. Autoreset is SAME_STEP:
+    `device` and takes tensors. `info` of a step: `reward_rig` [B, R], `net_usd` [B], `illegal` [B],
+    with `crowding=True` also `crowding_rig` [B, R], what each rig took from the others' reward; at
+    the last hour also `final_obs` and `final_info` with the `ledger`. Autoreset is SAME_STEP:
     episode k of a row uses the seed `episode_seed(seed, k)`.
     """
 
@@ -41,6 +43,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         output: Literal["numpy", "torch"] = "numpy",
         scenario: Scenario | None = None,
         render_mode: str | None = None,
+        crowding: bool = False,
     ) -> None:
         if num_envs < 1:
             raise InputError("num_envs", "a number above 0", num_envs)
@@ -49,6 +52,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         )
         self.num_envs = num_envs
         self.output = output
+        self.crowding = crowding
         self.render_mode = render_mode
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.single_observation_space = observation_space(self.scenario)
@@ -85,9 +89,13 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """One hour of every world under its orders, [B, R] in 0..N."""
         orders = checked_orders(actions, (self.num_envs, self.scenario.rig_count), self.scenario)
-        illegal = self.world.state.illegal
+        illegal, hour = self.world.state.illegal, self.world.now
         reward_rig, outcome = self.world.step(orders)
         info = self._info(reward_rig, outcome, illegal)
+        if self.crowding:
+            taken = crowding_usd(self.scenario, self.world.fleet, hour, outcome)
+            nominal = self.world.fleet.nominal_usd_h.sum(-1, keepdim=True)
+            info["crowding_rig"] = self._out(taken / nominal)
         done = self.world.done
         self._observation = self.world.observe()
         if done:
