@@ -9,7 +9,6 @@ between two of them is their knobs and not their luck.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 
@@ -23,7 +22,6 @@ from env.scenario import Scenario
 from env.world import World, future
 
 Floats = NDArray[np.float64]
-Say = Callable[[str], None]
 FIRST_WORLDS = 2  # lived by every setting
 FACTOR = 3  # worlds grow and settings shrink by it from a rung to the next
 ROWS = 128  # worlds that live side by side, of one setting or of several

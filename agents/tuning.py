@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.dataclasses import dataclass as typed
 from torch import Tensor
 
 from agents.rules import RULES, SHIPPED, Rule, make_rule
@@ -25,8 +26,8 @@ from agents.run_folder import write_atomic
 from agents.search import Found, score_each, tune
 from agents.static import best_static
 from agents.worlds import Split, world_seeds
-from env.catalog import CONFIG_DIR, read_yaml
 from env.errors import InputError
+from env.parsing import CONFIG_DIR, STRICT, parse, read_yaml
 from env.scenario import Scenario
 
 __all__ = ["Tuned", "best_static", "load_tuned", "scenario_hash", "tuned_rules"]
@@ -46,34 +47,54 @@ class Tuned:
     best: str  # the one that did best there: the opponent to beat
 
 
+@typed(config=STRICT)
+class Row:
+    """A rule of a stored search."""
+
+    knobs: dict[str, float]
+    net_usd_rig_day: float  # mean over the worlds
+    settings: int  # that were compared, its own defaults among them
+    worlds: int  # training worlds, from the first on
+
+
+@typed(config=STRICT)
+class Record:
+    """What the file of a scenario holds."""
+
+    scenario: str  # in words
+    date: str
+    command: str
+    best: str
+    rules: dict[str, Row]
+
+
 def tuned_rules(
     scenario: Scenario, settings: int, worlds: int, say: Say, folder: Path = FOLDER
 ) -> Tuned:
     """The rules tuned with `settings` random settings each in `worlds` training worlds, or more.
 
     scenario: on the training part of its market. A search at least as large that is stored is
-    loaded; else it is made and stored. Without settings the rules stay as they are, unstored.
+    loaded; else it is made and stored. With no settings, what is not stored stays as it is.
     """
-    known = _stored(scenario, folder) if settings else None
+    known = _stored(scenario, folder)
     if known is not None and _covers(known, settings, worlds):
-        return _read(known)
-    found = _search(scenario, settings, worlds, say)
-    entry = _entry(scenario, found)
+        return _tuned(known)
+    record = _record(scenario, _search(scenario, settings, worlds, say))
     if settings:
         path = folder / f"{scenario_hash(scenario)}.yaml"
         try:
-            write_atomic(path, yaml.safe_dump(entry, sort_keys=False, width=100))
+            write_atomic(path, yaml.safe_dump(asdict(record), sort_keys=False, width=100))
         except OSError as error:
             say(f"knobs not stored: {error.strerror}")
         else:
             say(f"knobs stored in {path.parent.name}/{path.name}")
-    return _read(entry)
+    return _tuned(record)
 
 
 def load_tuned(scenario: Scenario, folder: Path = FOLDER) -> Tuned | None:
     """The stored rules of a scenario, None where it is not known."""
-    entry = _stored(scenario, folder)
-    return None if entry is None else _read(entry)
+    known = _stored(scenario, folder)
+    return None if known is None else _tuned(known)
 
 
 def scenario_hash(scenario: Scenario) -> str:
@@ -109,47 +130,54 @@ def _search(scenario: Scenario, settings: int, worlds: int, say: Say) -> dict[st
     return {name: found[name] for name in start}
 
 
-def _entry(scenario: Scenario, found: Mapping[str, Found]) -> dict[str, Any]:
-    """What the file of a scenario holds."""
-    return {
-        "scenario": in_words(scenario),
-        "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *map(os.path.basename, sys.argv[:1]), *sys.argv[1:]]),
-        "first_seed": world_seeds(Split.TRAIN, 1)[0],
-        "best": max(found, key=lambda name: found[name].net_usd),
-        "rules": {
-            name: {
-                "knobs": {key: float(f"{v:.{DIGITS}g}") for key, v in asdict(one.rule).items()},
-                "net_usd_rig_day": float(f"{one.net_usd:.{DIGITS}g}"),
-                "settings": one.settings,
-                "worlds": one.worlds,
-            }
-            for name, one in found.items()
-        },
+def _record(scenario: Scenario, found: Mapping[str, Found]) -> Record:
+    rows = {
+        name: Row(
+            {knob: _rounded(value) for knob, value in asdict(one.rule).items()},
+            _rounded(one.net_usd),
+            one.settings,
+            one.worlds,
+        )
+        for name, one in found.items()
     }
+    return Record(
+        scenario=in_words(scenario),
+        date=datetime.date.today().isoformat(),
+        command=_command(),
+        best=max(found, key=lambda name: found[name].net_usd),
+        rules=rows,
+    )
 
 
-def _stored(scenario: Scenario, folder: Path) -> dict[str, Any] | None:
+def _command() -> str:
+    """The command line, without the folders of this machine."""
+    bare = [re.sub(r"[^=\s]*[/\\]", "", argument) for argument in sys.argv]
+    return shlex.join(["python", *bare])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _stored(scenario: Scenario, folder: Path) -> Record | None:
     path = folder / f"{scenario_hash(scenario)}.yaml"
-    return read_yaml(path) if path.is_file() else None
+    return parse(Record, read_yaml(path), path.name) if path.is_file() else None
 
 
-def _covers(entry: Mapping[str, Any], settings: int, worlds: int) -> bool:
+def _covers(record: Record, settings: int, worlds: int) -> bool:
     """Whether a stored search tuned all of today's rules at least as thoroughly as is asked."""
-    rows = entry["rules"]
+    rows = record.rules
     return set(rows) == {*RULES, *SHIPPED} and all(
-        rows[name]["worlds"] >= worlds and (rows[name]["settings"] > settings or not kind.KNOBS)
+        rows[name].worlds >= worlds and (rows[name].settings > settings or not kind.KNOBS)
         for name, kind in RULES.items()
     )
 
 
-def _read(entry: Mapping[str, Any]) -> Tuned:
-    rules = {}
-    for name, row in entry["rules"].items():
-        rules[name] = make_rule(name, row["knobs"], "tuned")
-    if entry["best"] not in rules:
-        raise InputError("tuned.best", f"one of {', '.join(rules)}", entry["best"])
-    return Tuned(rules, entry["best"])
+def _tuned(record: Record) -> Tuned:
+    if record.best not in record.rules:
+        raise InputError("tuned: best", f"one of {', '.join(record.rules)}", record.best)
+    rules = {name: make_rule(name, row.knobs, "tuned") for name, row in record.rules.items()}
+    return Tuned(rules, record.best)
 
 
 def _facts(scenario: Scenario) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from agents.search import draw, rungs, score_each, tune
 from agents.static import best_static
 from agents.tuning import load_tuned, scenario_hash, tuned_rules
 from agents.worlds import Split, world_seeds
+from env.errors import InputError
 from env.scenario import Scenario, build_scenario
 from env.world import future
 
@@ -102,6 +104,25 @@ def test_stored_knobs_come_back_without_a_search(scenario: Scenario, stored: Pat
     for name, row in file["rules"].items():
         again = score_each([tuned.rules[name]], scenario, world_seeds(Split.TRAIN, 2)).mean()
         assert again == pytest.approx(row["net_usd_rig_day"], rel=1e-3, abs=1e-3)
+
+
+def test_a_file_names_no_folder_of_the_machine(
+    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "closes.csv"
+    monkeypatch.setattr(sys, "argv", ["/some/where/train.py", "seed=1", f"market.prices={prices}"])
+    tuned_rules(scenario, 1, 1, quiet, tmp_path)
+    text = next(tmp_path.glob("*.yaml")).read_text()
+    assert "command: python train.py seed=1 market.prices=closes.csv" in text
+    assert "/" not in text
+
+
+def test_a_broken_file_is_named(scenario: Scenario, stored: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
+    file = next(tmp_path.glob("*.yaml"))
+    file.write_text(file.read_text().replace("best:", "bets:"))
+    with pytest.raises(InputError, match=rf"{file.name}: "):
+        load_tuned(scenario, tmp_path)
 
 
 def test_the_opponent_is_the_best_in_training_worlds(scenario: Scenario, stored: Path) -> None:
