@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from joblib import Parallel, delayed
 
 from agents.clairvoyant import clairvoyant
 from agents.hindsight import Regret, regret
@@ -53,44 +55,82 @@ class Comparison:
         return np.stack([self.net(name) for name in self.subject])
 
 
+@dataclass(frozen=True)
+class Part:
+    """What some of the worlds gave, by policy."""
+
+    scores: dict[str, Score]
+    paths: dict[str, Path]
+    regrets: dict[str, Regret]
+    bound_usd: Floats  # [W] of the episode
+    static: Floats  # [W]
+
+
 def play(
     scenario: Scenario,
     subject: Mapping[str, Policy],
     tuned: Tuned,
     seeds: list[int],
     regret_worlds: int,
+    workers: int,
     say: Say,
     rules: tuple[str, ...] | None = None,
 ) -> Comparison:
-    """Let the subject, the tuned rules (or only those named) and the bound live the same worlds."""
+    """Let the subject, the tuned rules (or only those named) and the bound live the same worlds.
+
+    Blocks of worlds are shared among `workers` processes, on a CPU; their number changes nothing.
+    """
     named = tuned.rules if rules is None else {name: tuned.rules[name] for name in rules}
     policies: dict[str, Policy] = {**named, **subject}
-    scores: dict[str, list[Score]] = {name: [] for name in policies}
-    regrets: dict[str, Regret] = {}
-    paths: dict[str, Path] = {}
-    bound, static, done = [], [], 0
-    for block in blocks(scenario, seeds):
+    rival = tuned.rules[tuned.best]
+    done, parts = 0, []
+    say(f"scoring {len(policies)} policies in {len(seeds)} worlds")
+    threads = torch.get_num_threads()
+    jobs = [
+        delayed(_part)(scenario, policies, rival, block, 0 if k else regret_worlds, threads)
+        for k, block in enumerate(blocks(scenario, seeds))
+    ]
+    processes = min(workers, len(jobs)) if scenario.device.type == "cpu" else 1
+    parallel = Parallel(processes, return_as="generator")
+    for part in parallel(jobs):
+        parts.append(part)
+        done += len(part.static)
         say(f"scoring {len(policies)} policies: {done} of {len(seeds)} worlds done")
-        shared = future(scenario, block)
-        for name, policy in policies.items():
-            world = World.start(scenario, block, shared)
-            one, path = follow(world, policy, 0 if name in regrets else regret_worlds)
-            scores[name].append(one)
-            if regret_worlds and name not in regrets:
-                regrets[name], paths[name] = regret(world, path), path.first()
-        bound.append(clairvoyant(scenario, block, shared, tuned.rules[tuned.best]))
-        static.append(best_static(scenario, block, shared))
-        done += len(block)
     rig_days = scenario.rig_count * scenario.horizon_h / HOURS_PER_DAY
-    joined = {name: join(parts) for name, parts in scores.items()}
     return Comparison(
         scenario=scenario,
         seeds=seeds,
         subject=tuple(subject),
         tuned=tuned,
-        scores=joined,
+        scores={name: join([part.scores[name] for part in parts]) for name in policies},
+        paths=parts[0].paths,
+        regrets=parts[0].regrets,
+        bound=np.concatenate([part.bound_usd for part in parts]) / rig_days,
+        static=np.concatenate([part.static for part in parts]),
+    )
+
+
+def _part(
+    scenario: Scenario,
+    policies: Mapping[str, Policy],
+    rival: Policy,
+    seeds: list[int],
+    regret_worlds: int,
+    threads: int,
+) -> Part:
+    """One block of worlds, simulated once for all policies; threads: of torch, as in the parent."""
+    torch.set_num_threads(threads)
+    shared = future(scenario, seeds)
+    scores, paths, regrets = {}, {}, {}
+    for name, policy in policies.items():
+        world = World.start(scenario, seeds, shared)
+        scores[name], path = follow(world, policy, regret_worlds)
+        if regret_worlds:
+            regrets[name], paths[name] = regret(world, path), path.first()
+    return Part(
+        scores=scores,
         paths=paths,
         regrets=regrets,
-        bound=np.concatenate(bound) / rig_days,
-        static=np.concatenate(static),
+        bound_usd=clairvoyant(scenario, seeds, shared, rival),
+        static=best_static(scenario, seeds, shared),
     )

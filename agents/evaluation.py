@@ -77,7 +77,9 @@ def compare(
     """
     settings = config.evaluation
     seeds = world_seeds(Split.TEST, settings.worlds)
-    compared = play(scenario, subject, tuned, seeds, settings.regret_worlds, say, rules)
+    compared = play(
+        scenario, subject, tuned, seeds, settings.regret_worlds, settings.workers, say, rules
+    )
     summary = {"split": Split.TEST.value, **summarise(compared, settings.resamples)}
     write_atomic(folder / "summary.json", to_json(summary))
     write_atomic(folder / "scores.csv", scores_csv(compared))
@@ -114,7 +116,7 @@ def validation_gap(config: Config, policy: Policy, tuned: Tuned, say: Say) -> fl
 def _validated(config: Config, policy: Policy, tuned: Tuned, say: Say) -> Comparison:
     scenario = make_scenario(config, Split.VALIDATION)
     seeds = world_seeds(Split.VALIDATION, config.evaluation.validation_worlds)
-    return play(scenario, {"policy": policy}, tuned, seeds, 0, say, (tuned.best,))
+    return play(scenario, {"policy": policy}, tuned, seeds, 0, 1, say, (tuned.best,))
 
 
 def final_figures(summary: Mapping[str, Any], validation: float) -> dict[str, float | None]:

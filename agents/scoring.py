@@ -44,6 +44,7 @@ class EvaluationConfig:
     worlds: Annotated[int, Field(ge=2)]
     validation_worlds: Annotated[int, Field(ge=2)]
     regret_worlds: Annotated[int, Field(ge=1, le=WORLDS_AT_ONCE)]
+    workers: Annotated[int, Field(ge=1)]
     resamples: Annotated[int, Field(ge=100)]
     tune_settings: Annotated[int, Field(ge=0)]
     tune_worlds: Annotated[int, Field(ge=2)]
