@@ -103,7 +103,7 @@ def test_the_bound_of_one_rig_is_its_optimum() -> None:
     bound = clairvoyant(s, seeds, shared, RULE, steps=12)
     best = np.array([integer_optimum(s, seed) for seed in seeds])
     assert np.all(best <= bound + 1e-4 * np.abs(bound))
-    np.testing.assert_allclose(bound, best, rtol=0.12)
+    np.testing.assert_allclose(bound, best, rtol=1e-3)
 
 
 def test_the_integer_optimum_lies_between_policies_and_bound() -> None:
@@ -116,7 +116,7 @@ def test_the_integer_optimum_lies_between_policies_and_bound() -> None:
     for policy in (Hold(), Greedy(), RULE, Random(0, 0.05)):
         net = live(s, seeds, shared, policy)
         assert np.all(net <= best + 0.002 * np.abs(best)), policy  # chords between 30 points of pay
-    assert bound.sum() <= best.sum() + 0.03 * abs(best.sum())
+    assert bound.sum() <= best.sum() + 0.01 * abs(best.sum())
 
 
 def _pools_of(rigs: int, horizon: int) -> Scenario:
@@ -157,6 +157,7 @@ def integer_optimum(s: Scenario, seed: int) -> float:
     stays = [stay for rig in range(s.rig_count) for stay in _stays(s, world, rig)]
     hours, networks, points = s.horizon_h, s.network_count, 30
     used = sorted({row for *_, work, _ in stays for row in work})
+    most = {p: float(world.fleet.mass[0, :, p % networks].sum()) for p in used}
     pools = len(used)
     columns = len(stays) + pools * points
     gain = np.zeros(columns)
@@ -168,15 +169,14 @@ def integer_optimum(s: Scenario, seed: int) -> float:
         flow[rig * (hours + 1) + start, k] += 1
         flow[rig * (hours + 1) + end, k] -= 1
         for pool, mass in work.items():
-            supply[used.index(pool), k] = -mass
+            supply[used.index(pool), k] = -mass / most[pool]
     for row, pool in enumerate(used):
         hour, place = divmod(pool, 2 * networks)
-        most = float(world.fleet.mass[0, :, place % networks].sum())
         for j in range(points):
             k = len(stays) + row * points + j
-            own = most * (j / (points - 1)) ** 2
-            gain[k] = _pay(s, shared, hour, place, own)
-            supply[row, k] = own
+            part = (j / (points - 1)) ** 2  # of the fleet's work
+            gain[k] = _pay(s, shared, hour, place, part * most[pool])
+            supply[row, k] = part
             convex[row, k] = 1
     balance = np.zeros(flow.shape[0])
     balance[0 :: hours + 1], balance[hours :: hours + 1] = 1, -1
@@ -191,7 +191,8 @@ def integer_optimum(s: Scenario, seed: int) -> float:
         ],
         integrality=integral,
         bounds=Bounds(0, np.inf),
-        options={"mip_rel_gap": 1e-6},
+        # with presolve HiGHS 1.x called a plan optimal that earned a third less than another
+        options={"presolve": False, "mip_rel_gap": 1e-6},
     )
     assert found.success, found.message
     fixed = float(world.fleet.housing_usd_h.sum()) * hours  # the rigs are owned
