@@ -81,9 +81,8 @@ def best_places(world: World) -> Tensor:
     def revenue(work: Tensor, where: Tensor) -> Tensor:
         """USD of the episode from `work` in the sub-pools `where`, [B, N] both."""
         index = where.expand(len(turnover), -1, -1)
-        value, outside, cap = (
-            getattr(pool, name).gather(2, index) for name in Pools.__annotations__
-        )
+        tables = (pool.value_usd, pool.outside, pool.cap_usd)
+        value, outside, cap = (table.gather(2, index) for table in tables)
         paid = torch.minimum(value * work / (outside + work), cap * work)
         sd = scenario.token_daily_sd[scenario.rules.token]
         coefficient = scenario.economics.impact_coefficient
