@@ -10,7 +10,7 @@ pass while the rig is up. Leaving before it ends is never worth while, because *
 
 Exact too are burns without our own mark, gas, energy with its idle share, capital on collateral,
 unbonding, slashing, failures and outages. Left out, which only loosens: pruning (leaving a
-tournament is free instead), broken leases, the own mark on burns, capital while provisioning; a
+tournament is free instead), the own mark on burns, capital while provisioning; a
 fault is fined at the pay under the whole fleet's work. Leases see `agents.leases`.
 """
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from agents.lagrangian import request_usd
-from agents.leases import Leases, leases
+from agents.leases import Leases, earn, hold, leases, leave_or_go_on
 from env.costs import financing_rate_h
 from env.hour import Quotes
 from env.networks.allocation import use_of_supply
@@ -84,6 +84,7 @@ def rigs(world: World, q: Quotes) -> Rigs:
     )
     # of two tiers the rate is E s / (W s + w), at least E / (W + w / s) with the smaller s
     warm = torch.exp(rules.concentration * torch.log(rules.warmup_rate.clamp_min(1e-9)))
+    least = fleet.mass.permute(pair) * column((1 - rules.provisioning_h + delay) * warm)
     return Rigs(
         mass=fleet.mass.permute(pair),
         tier=fleet.tier.permute(pair).float(),
@@ -98,7 +99,7 @@ def rigs(world: World, q: Quotes) -> Rigs:
         token_usd=q.token_usd,
         locked=(rules.collateral_per_work * fleet.work + rules.collateral_per_rig).permute(pair),
         enter_usd=torch.where(q.open > 0, q.burn_usd + rules.gas_usd[:, None], torch.inf),
-        leases=leases(world, q),
+        leases=leases(world, q, least),
         fixed_usd=(
             fleet.housing_usd_h * torch.where(fleet.owned > 0, float(scenario.horizon_h), rent)
         ).T,
@@ -120,6 +121,7 @@ class Plan:
     value_usd: Tensor  # [R, B] of the whole episode from the start
     leaves: Tensor  # bool [T, 2, N, R, B] warm or cold, whether a rig leaves
     target: Tensor  # uint8 [T, R, B] for where
+    leased: Tensor  # int16 [T, L + 1, R, B] end of the lease an idle rig takes; 0 = none
 
 
 def solve(rig: Rigs, price: Tensor) -> Plan:
@@ -131,6 +133,9 @@ def solve(rig: Rigs, price: Tensor) -> Plan:
     target = torch.empty(hours, *shape[1:], dtype=torch.uint8, device=price.device)
     warm = torch.zeros(shape, device=price.device)  # value from the next hour on
     cold = torch.zeros_like(warm)
+    offered, lent = rig.leases, rig.leases.networks
+    leased = torch.zeros(hours, len(lent) + 1, *shape[1:], dtype=torch.int16, device=price.device)
+    held = hold(offered, leased[0, :-1].shape)
     waits = torch.zeros(len(stage), *shape[1:], device=price.device)  # by hours of provisioning
     for t in range(hours - 1, -1, -1):
         up = rig.up[t]
@@ -138,29 +143,32 @@ def solve(rig: Rigs, price: Tensor) -> Plan:
         locked = rig.locked * rig.token_usd[t].unsqueeze(1)
         capital = locked * rig.financing_h
         pay, slow, energy = _hour(rig, price[t], t)
-        lease = rig.leases.gain_usd[t]
         drift = rig.warmup * (warm - cold)
         later = cold + on * drift
         begins = on * rig.first * (slow - energy) + later - capital
         fines = (1 - up) * (rig.slash_h * locked + rig.fine_usd[t].unsqueeze(1) * rig.mass)
         stays = on * (pay - energy) + warm - (1 - on) * drift - capital - fines
         grows = on * (slow - energy) + later - capital - fines
-        on_lease = rig.leases.networks
-        stays[on_lease] += lease
-        grows[on_lease] += lease
-        begins[on_lease] += lease
+        standby = on[lent] * offered.standby_usd[t].unsqueeze(1)
+        idle = on[lent] * (pay - energy)[lent] - capital[lent] + standby
+        take, ends, going = earn(offered, held, t, idle, on[lent], rig.energy_usd[t], warm[lent])
+        leased[t, :-1] = ends * (take > stays[lent] + standby)
+        for state in (stays, grows, begins):
+            state[lent] = torch.maximum(state[lent] + standby, take)
         start = torch.where(up > 0, begins, waits[stage == 0] - capital)
         waits = torch.where(up > 0, waits[(torch.arange(len(stage)) - 1).clamp_min(0)], waits)
         waits[stage == 0] = start
         reach = waits[ready] - rig.enter_usd[t].unsqueeze(1) - rig.barred
         best, where = reach.max(0)
         gone = best - capital * rig.unbonding_h
+        leave_or_go_on(offered, held, t, going, gone[lent])
         torch.gt(gone, stays, out=leaves[t, 0])
         torch.gt(gone, grows, out=leaves[t, 1])
         target[t] = where
         warm, cold = torch.maximum(stays, gone), torch.maximum(grows, gone)
-    value = warm.gather(0, rig.start.unsqueeze(0)).squeeze(0) - rig.fixed_usd
-    return Plan(value, leaves, target)
+    value = warm.gather(0, rig.start.unsqueeze(0)).squeeze(0)
+    value.view(-1)[offered.cell[offered.first] % value.numel()] = held.value_usd[offered.first]
+    return Plan(value - rig.fixed_usd, leaves, target, leased)
 
 
 def _stages(delay_h: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,13 +194,21 @@ def follow(rig: Rigs, plan: Plan) -> Tensor:
     delay = (rig.delay_h + 1 - rig.first[:, 0, 0]).float()  # provisioning in hours
     here, left = rig.start, torch.zeros_like(rig.up[0])
     deficit = torch.zeros_like(left)
+    lent = rig.leases.networks
+    row = torch.full((networks,), len(lent), device=here.device)
+    row[lent] = torch.arange(len(lent), device=here.device)
+    busy = torch.zeros_like(left)  # until when it is leased
+    first = rig.leases.first
+    busy.view(-1)[rig.leases.cell[first] % busy.numel()] = rig.leases.end[first].float()
     loads = []
     for t in range(hours):
         asked = plan.leaves[t].gather(1, here.expand(2, 1, *here.shape))[:, 0]  # [2, R, B]
-        goes = torch.where(deficit > 0.5, asked[1], asked[0]) & (left <= 0)
+        goes = torch.where(deficit > 0.5, asked[1], asked[0]) & (left <= 0) & (busy <= t)
         here = torch.where(goes, plan.target[t].long(), here)
         left = torch.where(goes, delay[here], left)
         deficit = torch.where(goes, 1.0, deficit)
+        lease = plan.leased[t].gather(0, row[here].unsqueeze(0))[0]
+        busy = torch.where((busy <= t) & (left < 1), lease.float(), busy)
         runs = rig.runs[t].gather(0, here) * rig.up[t]
         works = (1 - left).clamp(0.0, 1.0) * runs
         speed = rig.warmup[here, 0, 0]
