@@ -141,10 +141,9 @@ def follow(world: World, policy: Policy, worlds: int = 0) -> tuple[Score, Path]:
     )
     while not world.done:
         seen = world.observe()
-        orders, before, lived = policy(seen), world.state, world.now
-        _, outcome = world.step(orders)
-        # not the state's assignment after the hour: there a pruned rig is already out
-        placed = torch.where(outcome.moves > 0, orders - 1, before.assignment)
+        before, lived = world.state, world.now
+        _, outcome = world.step(policy(seen))
+        placed = outcome.network  # not the state's: there a pruned rig is already out
         hourly.append(outcome.net_usd.double().sum(-1))
         spent = _measure(world, seen, placed, before.provisioning_h, outcome, lived)
         measured += per_network(spent.double(), placed.unsqueeze(1), networks)
