@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -39,7 +38,6 @@ from agents.hindsight import CAUSES
 from agents.scoring import ACCOUNTS, HOURS_PER_DAY, Score
 from agents.statistics import Floats
 from agents.summary import BASES, acquisition_cost
-from env.fleet import rig_names
 from env.state import CHARGES
 
 OTHERS = (GREEN, PINK, YELLOW, SKY, GREY, "#6B4F1D", "#9A9A9A", INDIGO, "#2F4F4F")
@@ -103,47 +101,6 @@ def _fan(
     axes.margins(x=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     name_ends(axes, ends, hues)
-
-
-def allocation(compared: Comparison) -> str:
-    """Where each rig of the first world is in each hour: one row a rig, one colour a network."""
-    names = compared.scenario.network_names
-    shown = list(dict.fromkeys((compared.subject[0], compared.opponent)))
-    grids = {name: compared.paths[name].assignment[:, 0].astype(int) for name in shown}
-    every = np.concatenate([grid.ravel() for grid in grids.values()])
-    counts = np.bincount(every, minlength=len(names))
-    off = len(names) - 1
-    palette = (BLUE, YELLOW, GREEN, PINK, SKY, ORANGE, LEMON, INDIGO)
-    main = [k for k in np.argsort(-counts) if counts[k] and k != off][: len(palette)]
-    table = np.tile(to_rgb(SILVER), (len(names), 1))
-    table[main] = [to_rgb(c) for c in palette[: len(main)]]
-    table[off] = to_rgb("#FFFFFF")
-    rigs = rig_names(compared.scenario)
-
-    def draw(figure: Figure) -> None:
-        rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (name, grid) in zip(rows, grids.items(), strict=True):
-            days = len(grid) / 24.0
-            axes.imshow(
-                table[grid.T],
-                aspect="auto",
-                interpolation="nearest",
-                extent=(0, days, len(rigs), 0),
-            )
-            axes.grid(False)
-            axes.set_title(f"{name}: {int(compared.paths[name].moved.sum())} moves")
-            if len(rigs) <= 40:
-                axes.set_yticks(np.arange(len(rigs)) + 0.5, rigs, fontsize=5.5)
-                axes.tick_params(axis="y", length=0)
-        rows[-1].set_xlabel("day")
-        keys = [Patch(color=table[k], label=names[k]) for k in main]
-        if any(counts[k] for k in range(off) if k not in main):
-            keys.append(Patch(color=SILVER, label="others"))
-        if counts[off]:
-            keys.append(Patch(facecolor="white", edgecolor="#999999", label="off"))
-        figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), fontsize=8)
-
-    return svg("allocation", 0.4 + len(shown) * max(1.6, 0.105 * len(rigs)), draw)
 
 
 def acquisition(compared: Comparison, name: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from agents import charts
 from agents.comparison import Comparison
+from agents.occupancy import allocation
 from agents.summary import BASES, MARKS, NARROW, SPENT, Row, acquisition_cost
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -78,7 +79,7 @@ def report(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
         _section(
             "Where the rigs were",
             f"The first test world (seed {compared.seeds[0]}), a row for each rig.",
-            charts.allocation(compared),
+            allocation(compared),
         ),
         _section(
             "What a token cost to earn",
