@@ -96,10 +96,8 @@ def name_ends(axes: Axes, ends: Mapping[str, float], hues: Mapping[str, str]) ->
     """Names beside the ends of lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
     step = 0.052 * (high - low)
-    placed: list[float] = []
-    for name, value in sorted(ends.items(), key=lambda item: item[1]):
-        y = max(value, placed[-1] + step) if placed else value
-        placed.append(y)
+    ranked = sorted(ends.items(), key=lambda item: item[1])
+    for (name, _), y in zip(ranked, apart([value for _, value in ranked], step), strict=True):
         axes.annotate(
             name,
             (1.0, (y - low) / (high - low)),
@@ -111,3 +109,19 @@ def name_ends(axes: Axes, ends: Mapping[str, float], hues: Mapping[str, str]) ->
             fontsize=8,
             annotation_clip=False,
         )
+
+
+def apart(values: list[float], step: float) -> list[float]:
+    """The nearest values, by least squares, that keep `step` between each and the next.
+
+    values ascend. Pooling of adjacent violators (Barlow et al., 1972) on values[k] - k step.
+    """
+    pools: list[tuple[float, int]] = []  # mean and size
+    for k, value in enumerate(values):
+        mean, size = value - k * step, 1
+        while pools and pools[-1][0] > mean:
+            other, more = pools.pop()
+            mean, size = (mean * size + other * more) / (size + more), size + more
+        pools.append((mean, size))
+    level = [mean for mean, size in pools for _ in range(size)]
+    return [base + k * step for k, base in enumerate(level)]

@@ -86,7 +86,7 @@ def report(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
             f"Acquisition cost of {escape(shown)}: cost of running over market value of what was "
             "earned, by network. The bands are those that full cost at accrual is expected to keep "
             "to for the mean operator: 55 to 75 % on established networks, 5 to 12 % on emerging "
-            "ones; a policy that picks its moments lies left of them. Hollow marks: "
+            "ones. Hollow marks: "
             f"under {charts.RARE:.1%} of rig-hours.",
             charts.acquisition(compared, shown) + _acquisition(compared, shown),
         ),

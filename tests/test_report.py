@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 
 from agents import comparison, scoring
 from agents.comparison import Comparison, play
+from agents.drawing import apart
 from agents.hindsight import CAUSES
 from agents.report import report
 from agents.rules import RULES, EmaHysteresis
@@ -234,3 +235,9 @@ def test_processes_that_share_the_worlds_change_nothing(monkeypatch: pytest.Monk
         np.testing.assert_array_equal(two.net(name), one.net(name))
         np.testing.assert_array_equal(two.regrets[name].parts_usd, one.regrets[name].parts_usd)
     assert (two.bound > two.net(OPPONENT)).all()
+
+
+def test_labels_move_apart_as_little_as_they_must() -> None:
+    assert apart([1.0, 5.0, 9.0], 2.0) == [1.0, 5.0, 9.0]
+    assert apart([4.0, 4.0, 4.0], 2.0) == [2.0, 4.0, 6.0]
+    assert apart([0.0, 4.0, 5.0, 20.0], 2.0) == [0.0, 3.5, 5.5, 20.0]
