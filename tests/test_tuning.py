@@ -218,3 +218,14 @@ def test_scores_need_no_gradients(scenario: Scenario) -> None:
     assert torch.is_grad_enabled()
     score_each([Hold()], scenario, [0])
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("fleet", "networks", "horizon"), [("mixed", "default", 720), ("small", "core", 48)]
+)
+def test_the_knobs_of_the_default_and_of_the_smoke_worlds_ship(
+    fleet: str, networks: str, horizon: int
+) -> None:
+    tuned = load_tuned(build_scenario(fleet, networks, horizon=horizon))
+    assert tuned is not None, "the worlds changed: tune them again and keep configs/tuned"
+    assert set(tuned.rules) == {*RULES, *SHIPPED}
