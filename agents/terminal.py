@@ -116,7 +116,7 @@ def _policies(summary: dict[str, Any]) -> Table:
     )
     table = Table(title=title, title_justify="left", pad_edge=False, collapse_padding=True)
     table.add_column("policy", no_wrap=True)
-    for heading in ("net USD", "gap closed", "95 % interval", "P(better)", "moves/day"):
+    for heading in ("net USD", "gap closed", "95 % interval", "moves/day"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in summary["policies"].items():
         main = name in summary["subject"]
@@ -125,7 +125,6 @@ def _policies(summary: dict[str, Any]) -> Table:
             f"{row['net_usd_rig_day']:.3f}",
             percent(row["gap_closed"]),
             _interval(row),
-            f"{row['probability_of_improvement']:.2f}",
             f"{row['moves_rig_day']:.3f}",
             style="bold" if main else None,
         )
