@@ -155,12 +155,16 @@ class BreakEven:
         "attention": ATTENTION,
     }
 
-    def __call__(self, observation: Observation) -> Tensor:
+    def gain_usd(self, observation: Observation) -> Tensor:
+        """What a move to each network is worth over the horizon, [B, R, N]."""
         average = average_usd(observation, self.average_h)
         value = net_usd_h(observation, average, self.marginal)
         current = here(observation, value)
         gain = self.break_even_h * (value - current - self.margin * current.abs())
-        gain = gain - entry_usd(observation, value)
+        return gain - entry_usd(observation, value)
+
+    def __call__(self, observation: Observation) -> Tensor:
+        gain = self.gain_usd(observation)
         return move_where(observation, attending(observation, self.attention, gain))
 
 
