@@ -28,7 +28,7 @@ from env.scenario import Scenario
 from env.state import per_network
 from env.world import World
 
-BLOCK = 64  # worlds at a time, so that an hour of all rigs and networks fits the caches
+BLOCK = 32  # worlds at a time, so that an hour of all rigs and networks fits the caches
 
 
 @torch.inference_mode()

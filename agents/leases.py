@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -182,42 +182,58 @@ def hold(offered: Leases, shape: torch.Size) -> Held:
     return Held(value, torch.zeros(shape.numel(), device=value.device))
 
 
-def earn(
-    offered: Leases, held: Held, t: int, idle: Tensor, on: Tensor, energy: Tensor, later: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(best value of joining a lease now [L, R, B], its end there, continued value of going leases)
+class Alone(Protocol):
+    """What an hour without a lease brings, [N, R, B]."""
 
-    idle [L, R, B]: what an hour without a lease earns; later: value of the next hour without one.
+    @property
+    def on(self) -> Tensor: ...
+
+    @property
+    def warm(self) -> Tensor: ...
+
+
+def earn(
+    offered: Leases, held: Held, t: int, alone: Alone, energy: Tensor, later: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(value of the best lease to join now [L, R, B], its end there, of going on with each lease).
+
+    energy [R, B] of an hour at full load; later [N, R, B]: value of the next hour without a lease.
     """
+    on, idle, later = (v.index_select(0, offered.networks) for v in (alone.on, alone.warm, later))
     ids = offered.going[t]
-    cell, end = offered.cell[ids], offered.end[ids]
-    standby = offered.standby_usd[t].unsqueeze(1)
-    leased = idle - on * (standby + offered.load[t].unsqueeze(1) * energy)
-    fee = (on * offered.fee_usd[t].unsqueeze(1)).flatten()[cell]
-    served = (offered.until_h[ids] - t).clamp(max=1.0)
-    following = torch.where(end == t + 1, later.flatten()[cell], held.value_usd[ids])
-    value = leased.flatten()[cell] + offered.rate[ids] * fee * served + following
+    cell, end = offered.cell.index_select(0, ids), offered.end.index_select(0, ids)
+    extra = offered.standby_usd[t].unsqueeze(1) + offered.load[t].unsqueeze(1) * energy
+    fee = _pick(on * offered.fee_usd[t].unsqueeze(1), cell) * offered.rate.index_select(0, ids)
+    served = (offered.until_h.index_select(0, ids) - t).clamp(max=1.0)
+    following = torch.where(end == t + 1, _pick(later, cell), held.value_usd.index_select(0, ids))
+    value = _pick(idle - on * extra, cell) + fee * served + following
     held.waiting_usd.add_(idle.flatten())
-    begin = slice(len(ids) - offered.begin[t], None)
-    held.value_usd[ids[begin]] = value[begin] - held.waiting_usd[cell[begin]]
+    new = len(ids) - offered.begin[t]
+    started = value[new:] - held.waiting_usd.index_select(0, cell[new:])
+    held.value_usd.index_copy_(0, ids[new:], started)
     join = offered.join[t]
-    at = offered.cell[join]
-    offers = held.value_usd[join] + held.waiting_usd[at]
+    at = offered.cell.index_select(0, join)
+    offers = (held.value_usd.index_select(0, join)) + held.waiting_usd.index_select(0, at)
     best = torch.full_like(held.waiting_usd, -torch.inf)
     best.scatter_reduce_(0, at, offers, "amax")
+    won = offers == best.index_select(0, at)
     ends = torch.zeros(best.shape, dtype=torch.int16, device=best.device)
-    won = offers == best[at]
     ends[at[won]] = offered.end[join[won]].to(torch.int16)
     return best.view_as(idle), ends.view_as(idle), value
 
 
+def _pick(values: Tensor, cell: Tensor) -> Tensor:
+    return values.flatten().index_select(0, cell)
+
+
 def leave_or_go_on(offered: Leases, held: Held, t: int, value: Tensor, gone: Tensor) -> None:
-    """Let the going leases go on for `value`, or be left for `gone` [L, R, B] less the penalty."""
+    """Let the going leases go on for `value`, or be left for `gone` [N, R, B] less the penalty."""
     count = len(offered.going[t]) - offered.begin[t]
     ids = offered.going[t][:count]
-    cell = offered.cell[ids]
-    owed = offered.owed_usd[t].unsqueeze(1).expand_as(gone).flatten()[cell]
-    hours = offered.break_h.expand_as(gone).flatten()[cell]
-    left = torch.minimum(offered.until_h[ids] - t, hours)
-    leaving = gone.flatten()[cell] - offered.rate[ids] * owed * left
-    held.value_usd[ids] = torch.maximum(value[:count], leaving)
+    cell = offered.cell.index_select(0, ids)
+    gone = gone.index_select(0, offered.networks)
+    owed = _pick(offered.owed_usd[t].unsqueeze(1).expand_as(gone), cell)
+    hours = _pick(offered.break_h.expand_as(gone), cell)
+    left = torch.minimum(offered.until_h.index_select(0, ids) - t, hours)
+    leaving = _pick(gone, cell) - offered.rate.index_select(0, ids) * owed * left
+    held.value_usd.index_copy_(0, ids, torch.maximum(value[:count], leaving))

@@ -17,6 +17,7 @@ fault is fined at the pay under the whole fleet's work. Leases see `agents.lease
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ class Rigs:
     runs: Tensor  # [T, N, B] 1 where the network pays
     energy_usd: Tensor  # [T, R, B] at full load
     load: Tensor  # [T, N, B] share of it
+    standby_usd: Tensor  # [T, N, B] for an hour without a lease
     unit_usd: Tensor  # [T, N, B] a request's pay for a unit of work without dilution
     fine_usd: Tensor  # [T, N, B] for each unit of mass and hour down
     token_usd: Tensor  # [T, N, B]
@@ -94,6 +96,8 @@ def rigs(world: World, q: Quotes) -> Rigs:
         runs=q.up * q.open * rules.active[:, None],
         energy_usd=(fleet.owned * fleet.power_kw).T * tariff.gather(1, site),
         load=load,
+        standby_usd=(rules.standby_tokens * (1 - rules.lockup) * rules.lease)[:, None]
+        * q.token_usd,
         unit_usd=unit,
         fine_usd=fault,
         token_usd=q.token_usd,
@@ -128,40 +132,29 @@ def solve(rig: Rigs, price: Tensor) -> Plan:
     """The best sequences at prices [T, 2N, B] of a unit of work in each sub-pool."""
     hours, networks, worlds = rig.runs.shape
     shape = (networks, rig.up.shape[1], worlds)
-    stage, ready = _stages(rig.delay_h)
+    stages = _stages(rig.delay_h)
     leaves = torch.empty(hours, 2, *shape, dtype=torch.bool, device=price.device)
     target = torch.empty(hours, *shape[1:], dtype=torch.uint8, device=price.device)
-    warm = torch.zeros(shape, device=price.device)  # value from the next hour on
-    cold = torch.zeros_like(warm)
+    warm, cold = torch.zeros(2, *shape, device=price.device)  # value from the next hour on
+    waits = warm.new_zeros(len(stages.before), *shape[1:])  # by hours of provisioning
     offered, lent = rig.leases, rig.leases.networks
     leased = torch.zeros(hours, len(lent) + 1, *shape[1:], dtype=torch.int16, device=price.device)
     held = hold(offered, leased[0, :-1].shape)
-    waits = torch.zeros(len(stage), *shape[1:], device=price.device)  # by hours of provisioning
     for t in range(hours - 1, -1, -1):
-        up = rig.up[t]
-        on = rig.runs[t].unsqueeze(1) * up
-        locked = rig.locked * rig.token_usd[t].unsqueeze(1)
-        capital = locked * rig.financing_h
-        pay, slow, energy = _hour(rig, price[t], t)
+        now = _hour(rig, price[t], t)
         drift = rig.warmup * (warm - cold)
-        later = cold + on * drift
-        begins = on * rig.first * (slow - energy) + later - capital
-        fines = (1 - up) * (rig.slash_h * locked + rig.fine_usd[t].unsqueeze(1) * rig.mass)
-        stays = on * (pay - energy) + warm - (1 - on) * drift - capital - fines
-        grows = on * (slow - energy) + later - capital - fines
-        standby = on[lent] * offered.standby_usd[t].unsqueeze(1)
-        idle = on[lent] * (pay - energy)[lent] - capital[lent] + standby
-        take, ends, going = earn(offered, held, t, idle, on[lent], rig.energy_usd[t], warm[lent])
-        leased[t, :-1] = ends * (take > stays[lent] + standby)
+        later = cold + now.on * drift
+        stays = now.warm + (warm - drift) + now.on * drift
+        grows, begins = now.cold + later, now.first + later
+        take, ends, going = earn(offered, held, t, now, rig.energy_usd[t], warm)
+        leased[t, :-1] = ends * (take > stays.index_select(0, lent))
         for state in (stays, grows, begins):
-            state[lent] = torch.maximum(state[lent] + standby, take)
-        start = torch.where(up > 0, begins, waits[stage == 0] - capital)
-        waits = torch.where(up > 0, waits[(torch.arange(len(stage)) - 1).clamp_min(0)], waits)
-        waits[stage == 0] = start
-        reach = waits[ready] - rig.enter_usd[t].unsqueeze(1) - rig.barred
+            state.index_copy_(0, lent, torch.maximum(state.index_select(0, lent), take))
+        waits = _provision(stages, waits, begins, rig.up[t], now.capital)
+        reach = waits.index_select(0, stages.entry) - rig.enter_usd[t].unsqueeze(1) - rig.barred
         best, where = reach.max(0)
-        gone = best - capital * rig.unbonding_h
-        leave_or_go_on(offered, held, t, going, gone[lent])
+        gone = best - now.capital * rig.unbonding_h
+        leave_or_go_on(offered, held, t, going, gone)
         torch.gt(gone, stays, out=leaves[t, 0])
         torch.gt(gone, grows, out=leaves[t, 1])
         target[t] = where
@@ -171,21 +164,55 @@ def solve(rig: Rigs, price: Tensor) -> Plan:
     return Plan(value - rig.fixed_usd, leaves, target, leased)
 
 
-def _stages(delay_h: Tensor) -> tuple[Tensor, Tensor]:
-    """(hours left in each state of provisioning, the state in which a network is entered)."""
-    stage = torch.cat([torch.arange(int(h) + 1) for h in delay_h])
-    return stage, torch.cumsum(delay_h + 1, 0) - 1
+class Stages(NamedTuple):
+    """One state for each whole hour of provisioning left, network by network."""
+
+    before: Tensor  # int64 [S] the state an hour of provisioning later
+    entry: Tensor  # int64 [N] where a rig that moves begins
+    last: Tensor  # int64 [N] where it works for the rest of the hour
 
 
-def _hour(rig: Rigs, price: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(pay of a warm rig, pay in its first hour of work, energy) where it works, [N, R, B]."""
+def _stages(delay_h: Tensor) -> Stages:
+    entry = torch.cumsum(delay_h + 1, 0) - 1
+    states = torch.arange(int(entry[-1]) + 1, device=delay_h.device)
+    return Stages((states - 1).clamp_min(0), entry, entry - delay_h)
+
+
+def _provision(
+    stages: Stages, waits: Tensor, begins: Tensor, up: Tensor, capital: Tensor
+) -> Tensor:
+    """The value of every state of provisioning an hour earlier, [S, R, B]; it needs the rig up."""
+    starts = torch.where(up > 0, begins, waits.index_select(0, stages.last) - capital)
+    waits = torch.where(up > 0, waits.index_select(0, stages.before), waits)
+    return waits.index_copy_(0, stages.last, starts)
+
+
+class Earnings(NamedTuple):
+    """What an hour on each network brings a rig without a lease, USD, [N, R, B]."""
+
+    on: Tensor  # 1 where it works
+    warm: Tensor
+    cold: Tensor  # in its first hour of work
+    first: Tensor  # the same where provisioning ends within the hour
+    capital: Tensor  # that part of it which is the price of locked collateral
+
+
+def _hour(rig: Rigs, price: Tensor, t: int) -> Earnings:
+    up = rig.up[t]
+    on = rig.runs[t].unsqueeze(1) * up
+    locked = rig.locked * rig.token_usd[t].unsqueeze(1)
+    capital = locked * rig.financing_h
     low, high = price.chunk(2)
-    unit = low.unsqueeze(1) + rig.tier * (high - low).unsqueeze(1)
-    pay = unit * rig.mass
+    pay = (low.unsqueeze(1) + rig.tier * (high - low).unsqueeze(1)) * rig.mass
     # a rig offers all its work to requests from its first hour, but dilutes them by its mass only:
     # what is not yet mass meets at most the undiluted use
     slow = pay * rig.warm + rig.unit_usd[t].unsqueeze(1) * rig.mass * (1 - rig.warm)
-    return pay, slow, rig.load[t].unsqueeze(1) * rig.energy_usd[t]
+    energy = rig.load[t].unsqueeze(1) * rig.energy_usd[t] - rig.standby_usd[t].unsqueeze(1)
+    fixed = capital + (1 - up) * (rig.slash_h * locked + rig.fine_usd[t].unsqueeze(1) * rig.mass)
+    cold = on * (slow - energy)
+    return Earnings(
+        on, on * (pay - energy) - fixed, cold - fixed, cold * rig.first - capital, capital
+    )
 
 
 def follow(rig: Rigs, plan: Plan) -> Tensor:
