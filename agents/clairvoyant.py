@@ -70,7 +70,7 @@ def tighten(world: World, own: Tensor, steps: int) -> Tensor:
         bound = (value - price * own).double().sum((0, 1)) + plan.value_usd.double().sum(0)
         best.append(torch.minimum(bound, best[-1]) if best else bound)
         if step < steps:
-            own = own + (follow(rig, plan) - own) / (step + 2)
+            own = own + (follow(rig, plan) - own) / (step + 3)
     return torch.stack(best)
 
 

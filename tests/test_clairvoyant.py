@@ -100,7 +100,7 @@ def test_the_bound_of_one_rig_is_its_optimum() -> None:
     s = _pools_of(1, 36)
     seeds = [0, 1, 2]
     shared = future(s, seeds)
-    bound = clairvoyant(s, seeds, shared, RULE, steps=12)
+    bound = clairvoyant(s, seeds, shared, RULE, steps=40)
     best = np.array([integer_optimum(s, seed) for seed in seeds])
     assert np.all(best <= bound + 1e-4 * np.abs(bound))
     np.testing.assert_allclose(bound, best, rtol=1e-3)
