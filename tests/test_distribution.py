@@ -1,0 +1,117 @@
+"""The masked categorical of every rig: torch's own Categorical is the oracle where it applies."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents.distribution import MaskedCategorical
+
+RIGS, CHOICES = 3, 5
+wild = st.sampled_from([math.nan, math.inf, -math.inf, 1e30, -1e30, 3e38, 0.0, -1.0, 2.0])
+tame = st.floats(-30.0, 30.0, width=32)
+mask = st.lists(st.booleans(), min_size=CHOICES - 1, max_size=CHOICES - 1)
+few = settings(max_examples=60, deadline=None)
+
+
+def table(cells: st.SearchStrategy[float]) -> st.SearchStrategy[list[list[float]]]:
+    row = st.lists(cells, min_size=CHOICES, max_size=CHOICES)
+    return st.lists(row, min_size=RIGS, max_size=RIGS)
+
+
+def choices(logits: list[list[float]], masks: list[list[bool]]) -> MaskedCategorical:
+    """Hold is legal; masks are of the moves."""
+    return MaskedCategorical(torch.tensor(logits), torch.tensor([[True, *row] for row in masks]))
+
+
+def legal_at(found: MaskedCategorical, order: Tensor) -> bool:
+    return bool(found.legal.gather(-1, order.unsqueeze(-1)).all())
+
+
+@few
+@given(logits=table(tame | wild), masks=st.lists(mask, min_size=RIGS, max_size=RIGS))
+def test_probabilities_sum_to_one_over_the_legal_choices(
+    logits: list[list[float]], masks: list[list[bool]]
+) -> None:
+    found = choices(logits, masks)
+    assert bool((found.probs[~found.legal] == 0).all())
+    torch.testing.assert_close(found.probs.sum(-1), torch.ones(RIGS))
+
+
+@few
+@given(
+    logits=table(tame | wild),
+    masks=st.lists(mask, min_size=RIGS, max_size=RIGS),
+    u=st.floats(0.0, 1.0, width=32) | st.sampled_from([0.0, 1.0 - 2**-24, 1.0]),
+)
+def test_a_masked_choice_is_never_drawn_whatever_the_logits(
+    logits: list[list[float]], masks: list[list[bool]], u: float
+) -> None:
+    found = choices(logits, masks)
+    assert legal_at(found, found.at_quantile(torch.full((RIGS,), u)))
+    assert bool(torch.isfinite(found.entropy()).all())
+    for order in range(CHOICES):
+        log_prob = found.log_prob(torch.full((RIGS,), order))
+        assert bool(torch.isfinite(log_prob).all())
+
+
+@pytest.mark.parametrize("cell", [math.nan, math.inf, -math.inf, 1e30, 0.0])
+def test_hold_is_left_when_everything_else_is_masked(cell: float) -> None:
+    found = choices([[cell] * CHOICES] * RIGS, [[False] * (CHOICES - 1)] * RIGS)
+    for u in (0.0, 0.5, 1.0 - 2**-24):
+        assert found.at_quantile(torch.full((RIGS,), u)).tolist() == [0] * RIGS
+    assert found.entropy().tolist() == [0.0] * RIGS
+
+
+@few
+@given(logits=table(tame))
+def test_it_is_torchs_categorical_over_the_legal_choices(logits: list[list[float]]) -> None:
+    masks = [[True, False, True, True], [True] * 4, [False, False, True, False]]
+    found = choices(logits, masks)
+    for rig, row in enumerate(masks):
+        legal = [0, *(k + 1 for k, may in enumerate(row) if may)]
+        oracle = torch.distributions.Categorical(logits=torch.tensor(logits)[rig, legal])
+        torch.testing.assert_close(found.probs[rig, legal], oracle.probs)
+        torch.testing.assert_close(found.entropy()[rig], oracle.entropy(), rtol=1e-4, atol=1e-6)
+        for place, order in enumerate(legal):
+            log_prob = found.log_prob(torch.full((RIGS,), order))[rig]
+            torch.testing.assert_close(log_prob, oracle.log_prob(torch.tensor(place)))
+
+
+def test_a_grid_of_quantiles_meets_each_choice_as_often_as_its_probability() -> None:
+    points = 10_000
+    logits = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0], [-3.0, 0.0, 0.0, 9.0, 0.0]])
+    legal = torch.tensor([[True, True, False, True, True], [True, True, True, False, True]])
+    found = MaskedCategorical(logits.expand(points, 2, 5), legal.expand(points, 2, 5))
+    u = ((torch.arange(points) + 0.5) / points).unsqueeze(-1).expand(points, 2)
+    order = found.at_quantile(u)
+    share = torch.nn.functional.one_hot(order, 5).double().mean(0)
+    torch.testing.assert_close(share, found.probs[0].double(), rtol=0.0, atol=1.5 / points)
+    assert bool((order.diff(dim=0) >= 0).all())  # a higher quantile is never an earlier choice
+
+
+def test_beyond_the_last_step_is_the_last_choice_that_is_possible() -> None:
+    # ten equal choices of which two are legal; a thousand cells whose float32 sum falls short of 1
+    few_legal = MaskedCategorical(torch.zeros(1, 10), torch.tensor([[True, True] + [False] * 8]))
+    assert few_legal.at_quantile(torch.ones(1)).tolist() == [1]
+    many = MaskedCategorical(torch.zeros(1, 1000), torch.ones(1, 1000, dtype=torch.bool))
+    assert many.at_quantile(torch.tensor([1.0])).tolist() == [999]
+    # a legal choice whose probability rounds to zero is not chosen by the clamp
+    faint = MaskedCategorical(torch.tensor([[0.0, -1e30]]), torch.ones(1, 2, dtype=torch.bool))
+    faint.log_probs = torch.tensor([[0.0, -200.0]])
+    assert faint.at_quantile(torch.ones(1)).tolist() == [0]
+
+
+def test_the_gradient_of_a_log_probability_passes_the_mask_and_stays_finite() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    found = MaskedCategorical(logits, torch.tensor([[True, True, False]]))
+    (found.log_prob(torch.tensor([1])) + found.entropy()).sum().backward()
+    assert logits.grad is not None
+    assert bool(torch.isfinite(logits.grad).all())
+    assert logits.grad[0, 2] == 0.0
+    assert logits.grad[0, 1] > 0.0
