@@ -132,7 +132,7 @@ class Demand:
     take_rate: Share = 0.0
     lease_mean_h: Positive = 24.0
     queue: Literal["auction", "fifo", "rotation"] = "auction"
-    standby_tokens_per_rig_h: NonNegative = 0.0  # paid while available but not leased
+    standby_tokens_per_rig_h: NonNegative = 0.0  # paid while available, leased or not
     break_penalty_h: NonNegative = 0.0  # hours of lease income lost by leaving before its end
     rent_elasticity: Number = 1.0  # price follows the GPU rent index to this power
     spread: Share = 0.0  # usd_pegged: lost in conversion

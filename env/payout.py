@@ -94,7 +94,7 @@ def pay(
     units_usd = post.working * served * fee_usd * torch.where(leased, rate, requested)
     native_fee_usd = native * units_usd
     pool = pool_tokens(scenario, met, post) * post.mass
-    tokens = pool + here.standby_tokens * post.working * waiting + native_fee_usd / token_usd
+    tokens = pool + here.standby_tokens * post.working + native_fee_usd / token_usd
     left = torch.where(leased, (left - 1).clamp_min(0.0), 0.0)
     return Pay(
         tokens=tokens,

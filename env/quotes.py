@@ -92,11 +92,23 @@ def _fees(
     rent = torch.log(prices.rent_ratio[:total]).mean(-1, keepdim=True)  # the rent index
     fee = rules.fee * torch.exp(rules.rent_elasticity * rent)
     # the oracle's average over the window, then sold at the price of this hour
-    previous = torch.cat((token_usd[:1], token_usd[:-1]))
-    weight = 0.5 * rules.twap_h.clamp(max=1.0)
-    twap_usd = (1 - weight) * token_usd + weight * previous
+    twap_usd = _twap(token_usd, rules.twap_h)
     worth = torch.where(rules.native > 0, pegged_value(token_usd, twap_usd, rules.fee_spread), 1.0)
     return fee, torch.where(rules.fee_in_token > 0, token_usd, worth)
+
+
+def _twap(price: Tensor, window_h: Tensor) -> Tensor:
+    """Time-weighted average over the `window_h` [N] hours that end now of a price [T, B, N], taken
+    to move in straight lines between the hours and to have stood still before the first."""
+    previous = torch.cat((price[:1], price[:-1]))
+    weight = 0.5 * window_h.clamp(max=1.0)
+    average = (1 - weight) * price + weight * previous
+    for hours in sorted({round(h) for h in window_h.tolist() if h > 1}):
+        columns = (window_h.round() == hours).nonzero().squeeze(1)
+        moved = 0.5 * (price + previous)[..., columns].double()  # mean of each hour
+        area = torch.cat((moved[:1].expand(hours, -1, -1), moved)).cumsum(0)
+        average[..., columns] = ((area[hours:] - area[:-hours]) / hours).float()
+    return average
 
 
 def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None:

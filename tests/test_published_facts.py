@@ -198,8 +198,8 @@ FACTS = [
     Fact("io_net", "enterprise pool's share", lambda: rule("io_net", "tier_share", 0), 0.95, "share", IO_POOLS, 1e-6, False),
     Fact("io_net", "community pool's share", lambda: rule("io_net", "tier_share", 1), 0.05, "share", IO_POOLS, 1e-6, False),
     # Render
-    Fact("render_compute", "RTX 4090, 168 hours of jobs: 25 m h / 168", lambda: 168 * leased("render_compute", "rtx_4090"), 25.0, "RENDER/week", f"{RNP}:RNP-021.md"),
-    Fact("render_compute", "H200, 100 hours of jobs", lambda: 100 * leased("render_compute", "h200"), 74.40, "RENDER", f"{RNP}:RNP-021.md", 5e-4),
+    Fact("render_compute", "RTX 4090, 168 hours of jobs: 25 m h / 168, and 2 for availability", lambda: 168 * leased("render_compute", "rtx_4090"), 27.0, "RENDER/week", f"{RNP}:RNP-021.md"),
+    Fact("render_compute", "H200, 100 hours of jobs", lambda: 100 * (leased("render_compute", "h200") - float(lived("render_compute", "h200").tokens)), 74.40, "RENDER", f"{RNP}:RNP-021.md", 5e-4),
     Fact("render_compute", "a week of waiting for jobs", lambda: 168 * float(lived("render_compute", "rtx_4090").tokens), 2.0, "RENDER/week", f"{RNP}:RNP-021.md"),
     Fact("render", "tokens a week: 15,000 for jobs, 12,500 a month for availability", lambda: provided("render", 7), 15_000 + 12_500 * 12 * 7 / 365, "RENDER/week", f"{RNP}:RNP-013.md"),
     Fact("render", "share of the pool under the wallet rule", lambda: rule("render", "wallet_share"), (12_500 * 12 / 365) / (15_000 / 7 + 12_500 * 12 / 365), "share", f"{RNP}:RNP-013.md", 1e-3, False),

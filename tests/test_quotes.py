@@ -15,6 +15,7 @@ from simulated import index, rule
 import env
 from env.exogenous import Quotes, simulate
 from env.fleet import draw_fleet
+from env.quotes import _twap
 from env.scenario import Scenario
 from env.state import take
 
@@ -76,3 +77,16 @@ def test_every_formula_of_the_mechanisms_runs_in_the_simulator() -> None:
     }
     assert len(defined) > 15
     assert defined - called == set()
+
+
+def test_the_average_price_is_the_mean_of_a_line_through_the_hours() -> None:
+    """Windows of half an hour, an hour and a day against the integral of the line, written out."""
+    price = 1.0 + torch.rand(60, 2, 3, generator=torch.Generator().manual_seed(0))
+    average = _twap(price, torch.tensor([0.5, 1.0, 24.0]))
+    now, before = price[40], price[39]
+    torch.testing.assert_close(average[40, :, 0], (0.75 * now + 0.25 * before)[:, 0])
+    torch.testing.assert_close(average[40, :, 1], (0.5 * now + 0.5 * before)[:, 1])
+    day = price[16:41, :, 2]  # 25 prices, 24 hours
+    torch.testing.assert_close(average[40, :, 2], (day.sum(0) - (day[0] + day[-1]) / 2) / 24)
+    still = _twap(price[:1].expand(60, -1, -1), torch.tensor([0.5, 1.0, 24.0]))
+    torch.testing.assert_close(still, price[:1].expand(60, -1, -1))
