@@ -172,7 +172,7 @@ def _hour(
     use = use_of_supply(q.demand_work, supply, scenario.economics.utilisation_cap)
     fees = use * (rules.lease + rules.request) * q.fee * q.fee_usd * fleet.work
     fees = fees * torch.where(rules.native > 0, kept, 1.0)
-    standby = rules.lease * (1.0 - use) * rules.standby_tokens
+    standby = rules.lease * rules.standby_tokens
     pay = (rate * fleet.mass + standby) * q.token_usd * kept + fees
     waits = rules.lease * (1.0 - use) * (1.0 - scenario.economics.idle_power_share)
     full = energy_usd(fleet, now.tariff[rows], torch.ones_like(up)).unsqueeze(-1)

@@ -43,7 +43,6 @@ class Leases:
     fee_usd: Tensor  # [T, L, B] for a unit of fee, after the lock-up discount
     owed_usd: Tensor  # [T, L, B] the same before it, for penalties
     break_h: Tensor  # [L, 1, 1]
-    standby_usd: Tensor  # [T, L, B] for an hour without a lease
     load: Tensor  # [T, L, B] of energy that a lease adds
 
 
@@ -82,7 +81,6 @@ def leases(world: World, q: Quotes, least: Tensor) -> Leases:
         fee_usd=fee_usd * torch.where(rules.native[networks, None] > 0, kept, 1.0),
         owed_usd=fee_usd,
         break_h=rules.break_h[networks, None, None],
-        standby_usd=rules.standby_tokens[networks, None] * kept * q.token_usd[:, networks],
         load=idle[:, networks] * rules.load[networks, None],
     )
 
@@ -202,7 +200,7 @@ def earn(
     on, idle, later = (v.index_select(0, offered.networks) for v in (alone.on, alone.warm, later))
     ids = offered.going[t]
     cell, end = offered.cell.index_select(0, ids), offered.end.index_select(0, ids)
-    extra = offered.standby_usd[t].unsqueeze(1) + offered.load[t].unsqueeze(1) * energy
+    extra = offered.load[t].unsqueeze(1) * energy
     fee = _pick(on * offered.fee_usd[t].unsqueeze(1), cell) * offered.rate.index_select(0, ids)
     served = (offered.until_h.index_select(0, ids) - t).clamp(max=1.0)
     following = torch.where(end == t + 1, _pick(later, cell), held.value_usd.index_select(0, ids))

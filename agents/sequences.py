@@ -44,7 +44,7 @@ class Rigs:
     runs: Tensor  # [T, N, B] 1 where the network pays
     energy_usd: Tensor  # [T, R, B] at full load
     load: Tensor  # [T, N, B] share of it
-    standby_usd: Tensor  # [T, N, B] for an hour without a lease
+    standby_usd: Tensor  # [T, N, B] for an hour available, leased or not
     unit_usd: Tensor  # [T, N, B] a request's pay for a unit of work without dilution
     fine_usd: Tensor  # [T, N, B] for each unit of mass and hour down
     token_usd: Tensor  # [T, N, B]
@@ -69,7 +69,9 @@ def rigs(world: World, q: Quotes) -> Rigs:
     pair = (2, 1, 0)
     tariff = world.exogenous.tariff[episode].permute(0, 2, 1)  # [T, S, B]
     site = fleet.site.T.expand(len(tariff), -1, -1)
-    rent = world.exogenous.rent_ratio[episode].sum(0).gather(1, fleet.gpu)  # [B, R]
+    ratio = world.exogenous.rent_ratio[episode]
+    ratio = ratio.gather(2, fleet.gpu.expand(len(ratio), *fleet.gpu.shape))  # [T, B, R]
+    rent = (ratio * world.exogenous.rig_up[episode]).sum(0)  # [B, R]
     delay = rules.provisioning_h.floor()
 
     def column(values: Tensor) -> Tensor:

@@ -118,7 +118,9 @@ def _settle(
         "lockup_usd": lockup,
         "slippage_usd": sold * (paid.native_usd - lockup),
         "energy_usd": energy_usd(fleet, hour.tariff, load),
-        "housing_usd": housing_usd(fleet, hour.rent_ratio),
+        # a rented rig is not billed while it is down or taken back (assumption: as spot instances)
+        "housing_usd": housing_usd(fleet, hour.rent_ratio)
+        * torch.where(fleet.owned > 0, 1.0, post.up),
         "burn_usd": burn,
         "penalty_usd": broken
         + down * (here.slash_per_h * locked + here.fault_multiple * missed_usd),
