@@ -48,7 +48,7 @@ def make_ppo(s: Scenario, worlds: int = 4, groups: int = 1, **kwargs: Any) -> Fl
     rule, network = kwargs.pop("rule", EAGER), kwargs.pop("network", TINY)
     env = FleetVecEnv([AllocationVectorEnv(worlds, scenario=s) for _ in range(groups)], 5)
     given = {"n_steps": 8, "batch_size": 4 * worlds, "n_epochs": 2, "gamma": 0.98, "seed": 3}
-    policy_kwargs = {"network": network, "rule": rule}
+    policy_kwargs = {"network": network, "rule": rule, **kwargs.pop("policy_kwargs", {})}
     return FleetPPO(FleetPolicy, env, policy_kwargs=policy_kwargs, **{**given, **kwargs})
 
 

@@ -150,6 +150,18 @@ def test_before_training_the_policy_is_the_smooth_rule(seen: Observation) -> Non
     assert bool((values == 0).all())
 
 
+@torch.no_grad()
+def test_a_rule_that_always_looks_makes_a_policy_that_moves_wherever_it_gains(
+    seen: Observation,
+) -> None:
+    rule = BreakEven(attention=1.0)
+    sharp = make_policy(scenario(), rule, NetworkConfig(8, 8, 5e3), awake=False)
+    gain = torch.where(seen["action_mask"][..., 1:] > 0, rule.gain_usd(seen), -math.inf).amax(-1)
+    clear = (gain.abs() > 0.1) & (sharp.features(seen).phase > 1e-3)
+    assert torch.equal((sharp.orders(seen) > 0)[clear], (gain > 0)[clear])
+    assert bool((gain > 0)[clear].any())
+
+
 @pytest.mark.parametrize("attention", [0.1, 0.4, 0.9])
 @torch.no_grad()
 def test_a_sharp_policy_is_the_break_even_rule_at_another_time_of_day(attention: float) -> None:
