@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,45 +14,65 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.cli import guarded
+from agents.checkpoint import load_best, load_training
+from agents.cli import EarlierRun, guarded, resumed_run
 from agents.config import load_config
-from agents.evaluation import compare, final_figures, rivals, validation_gap
-from agents.rules import Policy
+from agents.evaluation import compare, final_figures, rivals, validation
+from agents.lineage import checkpoint_files, score_files, write_lineage
+from agents.outlook import Policy
+from agents.recording import Record
 from agents.run_folder import start_run
-from agents.stock import train
 from agents.terminal import plain_warnings, progress, show_table, status
 from agents.tracking import Tracker
+from agents.training import load_policy, resumable, train
 from agents.worlds import Split, make_scenario
 from env.catalog import CONFIG_DIR
 
 REFUSED = (HydraException, OmegaConfBaseException)  # what Hydra raises at a bad command line
 
 
-def run_job(values: dict[str, Any], folder: Path) -> float:
+def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> float:
     """Train, compare on test worlds, print; returns validation's gap closed, for sweepers."""
     plain_warnings()
-    config, record = load_config(values)
+    config, record = load_config(earlier.apply(values))
     training, test = make_scenario(config, Split.TRAIN), make_scenario(config, Split.TEST)
+    left, best = (load_training(folder), load_best(folder)) if earlier.folders else (None, None)
+    if left is None:
+        start_run(folder, record)
     tuned = rivals(config, print)
-    start_run(folder, record)
-    with Tracker(folder, config.tracking, record) as tracker:
-        with progress(config.agent.total_timesteps) as show:
-            policy = train(config.agent, training, config.seed, folder, tracker, show)
+    resumed_at = left["num_timesteps"] if left else None
+    with resumable(folder), Tracker(folder, config.tracking, record, print, resumed_at) as tracker:
         with status() as say:
-            subject: dict[str, Policy] = {config.agent.kind: policy}
+            say("bounding what can be earned in the validation worlds")
+            worlds = validation(config, tuned)
+        with progress(config.agent.total_timesteps) as show:
+            kept = Record(config.agent, folder, tracker, worlds, show, best)
+            train(config.agent, training, tuned, config.seed, kept, left)
+        best = load_best(folder)
+        with status() as say:
+            subject: dict[str, Policy] = {config.agent.kind: load_policy(folder, test)}
             summary = compare(config, test, subject, tuned, folder / "evaluation", say)
-            gap = validation_gap(config, policy, tuned, say)
-        tracker.summary(final_figures(summary, gap))
+        digests = write_lineage(folder, config.market)
+        tracker.artifact("checkpoint", checkpoint_files(folder), digests["data"])
+        tracker.artifact("evaluation", score_files(folder), digests["checkpoint"])
+        tracker.summary(final_figures(summary, best.score))
     show_table(summary)
-    print(f"run folder: {folder}")
-    return gap
+    print(f"report: {folder / 'evaluation' / 'report.html'}")
+    gap = best.score.gap_closed
+    return math.nan if gap is None else gap
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
-def main(composed: DictConfig) -> float:
-    """One job of the command line, or of a sweep."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    return guarded(lambda: run_job(plain(composed), folder), also=REFUSED)
+def main() -> None:
+    """Resolve `resume=` before Hydra composes, then do the job, or each job of a sweep."""
+    earlier = resumed_run(sys.argv[1:])
+    sys.argv[1:] = earlier.arguments
+
+    @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
+    def task(composed: DictConfig) -> float:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        return guarded(lambda: run_job(plain(composed), folder, earlier), also=REFUSED)
+
+    task()
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _one_line(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """`run=` of a command line: its folders, their configuration, what is asked beside it."""
+    """`run=` or `resume=` of a command: its folders, their configuration, what else is asked."""
 
     arguments: list[str]  # for Hydra
     folders: tuple[Path, ...] = ()  # one for each training seed
@@ -102,11 +102,10 @@ def earlier_run(arguments: list[str]) -> EarlierRun:
         if top in ELSEWHERE:
             changed.append(top)
         elif not argument.startswith("-") and top != "hydra":
-            _agrees(config, argument, key)
+            _agrees(config, argument, "run")
             continue
         kept.append(argument)
-    own = [a for a in _own_overrides(folders[0]) if not a.startswith("hydra.")]
-    in_place = [f"hydra.run.dir={_quoted(str(folders[0]))}", "hydra.output_subdir=null"]
+    own, in_place = _own_overrides(folders[0]), _in_place(folders[0])
     return EarlierRun(
         [*own, *kept, f"run={_quoted(runs[-1])}", *(in_place if len(folders) == 1 else [])],
         folders,
@@ -114,6 +113,32 @@ def earlier_run(arguments: list[str]) -> EarlierRun:
         tuple(dict.fromkeys(changed)),
         _seeds(folders),
     )
+
+
+def resumed_run(arguments: list[str]) -> EarlierRun:
+    """Resolve `resume=FOLDER` before Hydra composes: the run's own configuration, in its folder.
+
+    Nothing may differ from what the run was made with: an override that does is an InputError.
+    """
+    named = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    asked = [a for a in arguments if not a.startswith("resume=")]
+    if not named or named[-1] in ("", "null"):
+        return EarlierRun(asked)
+    folder = Path(named[-1])
+    config = read_config(folder, "resume")
+    kept = [a for a in asked if a.startswith(("-", "hydra."))]
+    for argument in asked:
+        if argument in ("-m", "--multirun"):
+            raise InputError(argument, "one run at a time beside resume=", named[-1])
+        if argument not in kept:
+            _agrees(config, argument, "resume")
+    arguments = [*_own_overrides(folder, "resume"), *kept, *_in_place(folder)]
+    return EarlierRun(arguments, (folder,), config)
+
+
+def _in_place(folder: Path) -> list[str]:
+    """What keeps Hydra from making an output folder."""
+    return [f"hydra.run.dir={_quoted(str(folder))}", "hydra.output_subdir=null"]
 
 
 def _folders(value: str) -> tuple[Path, ...]:
@@ -134,22 +159,24 @@ def _seeds(folders: tuple[Path, ...]) -> tuple[int, ...]:
     return seeds
 
 
-def _agrees(config: dict[str, Any], argument: str, key: str) -> None:
+def _agrees(config: dict[str, Any], argument: str, beside: str) -> None:
     """Refuse an override whose value is not the run's own."""
     own: Any = config
+    key = argument.lstrip("+~").split("=")[0]
     for part in key.split("."):
         own = own.get(part) if isinstance(own, dict) else None
     value = yaml.safe_load(argument.partition("=")[2] or "null")
     if own is None or own != value:
         expected = f"what the run was made with ({own})" if own is not None else "no such key"
-        raise InputError(key, f"{expected} beside run=", value)
+        raise InputError(key, f"{expected} beside {beside}=", value)
 
 
-def _own_overrides(folder: Path) -> list[str]:
+def _own_overrides(folder: Path, key: str = "run") -> list[str]:
     path = folder / ".hydra" / "overrides.yaml"
     if not path.is_file():
-        raise InputError("run", "a run folder (with .hydra/overrides.yaml)", str(folder))
-    return [str(a) for a in yaml.safe_load(path.read_text(encoding="utf-8")) or []]
+        raise InputError(key, "a run folder (with .hydra/overrides.yaml)", str(folder))
+    overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    return [str(a) for a in overrides if not str(a).startswith("hydra.")]
 
 
 def _quoted(text: str) -> str:

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from agents.scoring import EvaluationConfig
-from agents.stock import AgentConfig
 from agents.tracking import TrackingConfig
+from agents.training import AgentConfig
 from agents.worlds import WorldConfig, absolute_files
 from env.catalog import parse
 

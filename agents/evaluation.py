@@ -7,16 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agents import statistics
-from agents.comparison import Comparison, Say, play
+from agents.comparison import Say, play
 from agents.config import Config
 from agents.report import report
 from agents.rules import RULES, SHIPPED, Policy
 from agents.run_folder import environment, to_json, write_atomic
-from agents.stock import load_policy
 from agents.summary import Row, accounts_csv, scores_csv, summarise
 from agents.tracking import group_hash
+from agents.training import load_policy
 from agents.tuning import Tuned, tuned_rules
+from agents.validation import Validated, Validation
 from agents.worlds import Split, make_scenario, world_seeds
 from env.errors import InputError
 from env.scenario import Scenario
@@ -37,10 +37,7 @@ def trained(
     """The policies of run folders by name: the agent's, with its seed where there are several."""
     kind = config.agent.kind
     names = [kind] if len(runs) == 1 else [f"{kind} seed {seed}" for seed in seeds]
-    return {
-        name: load_policy(config.agent, scenario, run)
-        for name, run in zip(names, runs, strict=True)
-    }
+    return {name: load_policy(run, scenario) for name, run in zip(names, runs, strict=True)}
 
 
 def known_rule(name: str | None) -> str | None:
@@ -105,23 +102,18 @@ def made(config: Config) -> dict[str, str]:
     }
 
 
-def validation_gap(config: Config, policy: Policy, tuned: Tuned, say: Say) -> float:
-    """Gap closed on validation worlds: what a sweeper may see."""
-    compared = _validated(config, policy, tuned, say)
-    return statistics.gap_closed(
-        compared.subject_net, compared.net(compared.opponent), compared.bound
-    )
-
-
-def _validated(config: Config, policy: Policy, tuned: Tuned, say: Say) -> Comparison:
+def validation(config: Config, tuned: Tuned) -> Validation:
+    """The worlds that checkpoints are chosen on."""
     scenario = make_scenario(config, Split.VALIDATION)
     seeds = world_seeds(Split.VALIDATION, config.evaluation.validation_worlds)
-    return play(scenario, {"policy": policy}, tuned, seeds, 0, 1, say, (tuned.best,))
+    return Validation.prepare(scenario, seeds, tuned)
 
 
-def final_figures(summary: Mapping[str, Any], validation: float) -> dict[str, float | None]:
+def final_figures(summary: Mapping[str, Any], validated: Validated) -> dict[str, float | None]:
     """The summary's figures by flat names, as a tracker sorts runs by them."""
-    figures: dict[str, float | None] = {"validation/gap_closed": validation}
+    figures: dict[str, float | None] = {
+        f"validation/{name}": value for name, value in validated._asdict().items()
+    }
     for key in _HEADLINE:
         figures[f"eval/{key}"] = summary[key]
     for name, row in summary["policies"].items():

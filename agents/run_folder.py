@@ -49,16 +49,22 @@ def to_json(value: Any) -> str:
 
 
 def start_run(folder: Path, config: dict[str, Any]) -> None:
-    """Record what a run was asked to do (`config.yaml`) and on what (`environment.json`)."""
+    """Record what a run was asked to do (`config.yaml`) and on what (`environment.json`).
+
+    A folder in which training has begun is refused: its checkpoints are another run's.
+    """
+    if (folder / "checkpoints").exists():
+        expected = f"a folder without checkpoints (resume={folder} goes on with them)"
+        raise InputError("hydra.run.dir", expected, str(folder))
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_atomic(folder / "environment.json", to_json(environment()))
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of an earlier run; a folder without one is an input error."""
+def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
+    """The resolved configuration of an earlier run; an InputError names `key`."""
     path = folder / "config.yaml"
     if not path.is_file():
-        raise InputError("run", "a run folder (with config.yaml)", str(folder))
+        raise InputError(key, "a run folder (with config.yaml)", str(folder))
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping", data)

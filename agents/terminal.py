@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +12,10 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agents.recording import Show
 from agents.tuning import Tuned
 
 LINES = 10  # of progress where there is no terminal
@@ -32,8 +35,8 @@ def plain_warnings() -> None:
 
 
 @contextmanager
-def progress(total: int, console: Console | None = None) -> Iterator[Callable[[int, float], None]]:
-    """Yield `show(step, net_usd_rig_day)`: a bar on a terminal, a line now and then elsewhere."""
+def progress(total: int, console: Console | None = None) -> Iterator[Show]:
+    """Yield `show(step, net USD per rig-day, gap closed)`: a bar on a terminal, else some lines."""
     console = console or Console()
     if not console.is_terminal:
         yield _lines(total, console)
@@ -42,26 +45,49 @@ def progress(total: int, console: Console | None = None) -> Iterator[Callable[[i
         TextColumn("training"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} steps"),
-        TextColumn("{task.fields[net]}"),
+        TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=total, net="")
-        yield lambda step, net: bar.update(task, completed=step, net=f"{net:+.2f} USD/rig-day")
+        task, pace = bar.add_task("training", total=total, said=""), Pace(total)
+        yield lambda step, net, gap: bar.update(
+            task, completed=min(step, total), said=pace.said(step, net, gap)
+        )
 
 
-def _lines(total: int, console: Console) -> Callable[[int, float], None]:
-    shown = -1
+def _lines(total: int, console: Console) -> Show:
+    shown, pace = -1, Pace(total)
 
-    def show(step: int, net_usd_rig_day: float) -> None:
+    def show(step: int, net_usd_rig_day: float, gap_closed: float | None) -> None:
         nonlocal shown
-        part = LINES * step // total
+        said, part = pace.said(step, net_usd_rig_day, gap_closed), LINES * step // total
         if part > shown:
             shown = part
-            console.print(f"step {step}/{total}: {net_usd_rig_day:+.2f} USD per rig-day")
+            console.print(f"step {step}/{total}: {said}", highlight=False, soft_wrap=True)
 
     return show
+
+
+class Pace:
+    """How fast training goes, from its own first step on."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._begin = total, time.monotonic()
+        self._first: int | None = None  # step at which this process began
+
+    def said(self, step: int, net_usd_rig_day: float, gap_closed: float | None) -> str:
+        """What is worth knowing after a rollout that ended at `step`."""
+        now = time.monotonic()
+        parts = [f"{net_usd_rig_day:+.2f} USD per rig-day"]
+        if gap_closed is not None:
+            parts.append(f"validation gap closed {gap_closed:.1%}")
+        if self._first is None:
+            self._first, self._begin = step, now
+        else:
+            speed = (step - self._first) / max(now - self._begin, 1e-9)
+            left = datetime.timedelta(seconds=round(max(self._total - step, 0) / speed))
+            parts += [f"{speed:,.0f} steps/s", f"{left} left"]
+        return ", ".join(parts)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -70,7 +70,10 @@ def group_hash(plain: dict[str, Any]) -> str:
 
 
 class Tracker:
-    """One job's record: `metrics.csv` (a function of the configuration), `timing.csv`, W&B."""
+    """One job's record: `metrics.csv` (a function of the configuration), `timing.csv`, W&B.
+
+    resumed_at: the step from which an earlier job's record goes on; None begins a new one.
+    """
 
     def __init__(
         self,
@@ -78,13 +81,18 @@ class Tracker:
         config: TrackingConfig,
         plain: dict[str, Any],
         say: Callable[[str], None] = print,
+        resumed_at: int | None = None,
     ) -> None:
         self._run, self._config, self._plain, self._say = run, config, plain, say
+        self._resumed_at = resumed_at
         self._wandb: Any = None
         self._files: dict[str, tuple[IO[str], csv.DictWriter[str]]] = {}
-        self._start, self._last = time.monotonic(), (0.0, 0)
+        self._start, self._last = time.monotonic(), (0.0, resumed_at or 0)
 
     def __enter__(self) -> Self:
+        if self._resumed_at is not None:
+            for name in ("metrics.csv", "timing.csv"):
+                _drop_rows(self._run / name, self._resumed_at)
         mode = choose_mode(self._config, self._say)
         if mode != "disabled":
             self._open(mode)
@@ -113,17 +121,33 @@ class Tracker:
         self._append("metrics.csv", metrics)
         self._append("timing.csv", timing)
         both = {**metrics, "time/steps_per_s": timing["steps_per_s"]}
-        self._safely(lambda: self._wandb.log(both))
+        known = {name: value for name, value in both.items() if value is not None}
+        self._safely(lambda: self._wandb.log(known))
 
     def summary(self, figures: Mapping[str, float | None]) -> None:
         """Final figures, by name, for the W&B run's summary."""
         self._safely(lambda: self._wandb.summary.update(figures))
 
+    def artifact(self, kind: str, files: Iterable[Path], made_from: Mapping[str, Any]) -> None:
+        """Files of the run as a W&B artifact `KIND-ID`; made_from: hashes of their sources."""
+        self._safely(lambda: self._log_artifact(kind, files, dict(made_from)))
+
+    def _log_artifact(self, kind: str, files: Iterable[Path], made_from: dict[str, Any]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"{kind}-{self._wandb.id}", kind, metadata=made_from)
+        for file in files:
+            artifact.add_file(str(file), name=file.name)
+        self._wandb.log_artifact(artifact)
+
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if name not in self._files:
-            stream = (self._run / name).open("w", newline="", encoding="utf-8")
+            path = self._run / name
+            goes_on = self._resumed_at is not None and path.is_file()
+            stream = path.open("a" if goes_on else "w", newline="", encoding="utf-8")
             self._files[name] = (stream, csv.DictWriter(stream, list(row), lineterminator="\n"))
-            self._files[name][1].writeheader()
+            if not goes_on:
+                self._files[name][1].writeheader()
         file, writer = self._files[name]
         writer.writerow(row)
         file.flush()
@@ -131,20 +155,29 @@ class Tracker:
     def _open(self, mode: Mode) -> None:
         """Start W&B, offline where online fails; whatever its trouble, the run goes on."""
         modes: tuple[Mode, ...] = (mode, "offline") if mode == "online" else (mode,)
+        identity = self._identity()
         for attempt in modes:
-            identity = {
-                "id": secrets.token_hex(4),
-                "name": self._config.name or "_".join(self._run.resolve().parts[-2:]),
-                "group": group_hash(self._plain),
-            }
             try:
                 self._wandb = self._init(attempt, identity)
             except Exception as error:
                 self._say(f"W&B: could not start {attempt} ({_first_line(error)})")
+                identity["id"] = secrets.token_hex(4)  # the other stays taken in this process
             else:
                 record = {**identity, "job_type": _JOB_TYPE, "mode": attempt}
                 write_atomic(self._run / "wandb.json", to_json(record))
                 return
+
+    def _identity(self) -> dict[str, str]:
+        """Ours, so that a resumed run goes on under the same name."""
+        path = self._run / "wandb.json"
+        if self._resumed_at is not None and path.is_file():
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            return {key: str(earlier[key]) for key in ("id", "name", "group")}
+        return {
+            "id": secrets.token_hex(4),
+            "name": self._config.name or "_".join(self._run.resolve().parts[-2:]),
+            "group": group_hash(self._plain),
+        }
 
     def _init(self, mode: Mode, identity: dict[str, str]) -> Any:
         import wandb
@@ -160,6 +193,7 @@ class Tracker:
             entity=self._config.entity,
             dir=self._run,
             mode=mode,
+            resume="allow",
             config=self._plain,
             settings=wandb.Settings(init_timeout=_INIT_TIMEOUT_S),
         )
@@ -179,3 +213,12 @@ class Tracker:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _drop_rows(path: Path, after: int) -> None:
+    """Keep the rows of an earlier part of the run, up to the step at which it is resumed."""
+    if not path.is_file():
+        return
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= after]
+    write_atomic(path, "".join((header, *kept)))

@@ -70,3 +70,8 @@ def absolute_files(market: dict[str, Any]) -> dict[str, Any]:
         key: str(Path(value).resolve()) if key in _FILES and isinstance(value, str) else value
         for key, value in market.items()
     }
+
+
+def data_files(market: dict[str, Any]) -> list[Path]:
+    """The files that a market is read from."""
+    return [Path(market[key]) for key in _FILES if isinstance(market.get(key), str)]

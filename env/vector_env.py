@@ -120,6 +120,20 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise gymnasium.error.ResetNeeded("call reset before action_masks")
         return self._out(self._observation["action_mask"].flatten(1) > 0)
 
+    def save(self) -> dict[str, Any]:
+        """Where the worlds stand, for `restore`: tensors and plain numbers."""
+        return {
+            **self.world.save(),
+            "first_seeds": list(self._first_seeds),
+            "episode": self._episode,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on, to the bit, from what `save` gave of as many worlds of the same scenario."""
+        self._first_seeds, self._episode = list(saved["first_seeds"]), saved["episode"]
+        self._world = World.restore(self.scenario, saved)
+        self._observation = self._world.observe()
+
     def _begin(self) -> None:
         seeds = [episode_seed(s, self._episode) for s in self._first_seeds]
         self._world = World.start(self.scenario, seeds)

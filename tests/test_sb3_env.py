@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents.checkpoint import Checkpoint, Statistics, load_checkpoint, save_checkpoint
 from agents.sb3_env import FleetVecEnv
-from agents.stock import NORMALISED, StockPolicy
-from env.errors import InputError
 from env.gym_env import AllocationEnv
 from env.scenario import Scenario, build_scenario
 from env.vector_env import AllocationVectorEnv
@@ -65,53 +62,45 @@ def test_masks_reach_sb3_contrib_row_by_row(scenario: Scenario) -> None:
     np.testing.assert_array_equal(masks, observation["action_mask"].reshape(3, -1) > 0)
 
 
-def test_totals_add_up_what_the_hours_brought(scenario: Scenario) -> None:
-    worlds = adapter(scenario, 2)
-    worlds.reset()
-    hold = np.zeros((2, scenario.rig_count), np.int64)
-    rewards = [worlds.step(hold)[1].sum() for _ in range(4)]
-    totals = worlds.take_totals()
-    assert totals["hours"] == 8
-    assert totals["reward"] == pytest.approx(sum(rewards), rel=1e-5)
-    assert worlds.take_totals()["hours"] == 0
-
-
-def test_a_torch_environment_is_refused(scenario: Scenario) -> None:
-    with pytest.raises(InputError, match="output: expected numpy"):
-        FleetVecEnv(AllocationVectorEnv(1, scenario=scenario, output="torch"))
-
-
-def test_a_trained_policy_normalises_as_vec_normalize_does(scenario: Scenario) -> None:
-    normalised = VecNormalize(adapter(scenario, 4), norm_obs_keys=list(NORMALISED))
-    model = PPO("MultiInputPolicy", normalised, n_steps=8, batch_size=32, n_epochs=1, seed=0)
-    model.learn(32)
-    statistics = {
-        k: Statistics(normalised.obs_rms[k].mean, normalised.obs_rms[k].var) for k in NORMALISED
-    }
-    policy = StockPolicy(model.policy, statistics)
-    raw = normalised.get_original_obs()
-    assert isinstance(raw, dict)
-    expected, _ = model.predict(normalised.normalize_obs(raw), deterministic=True)
-    orders = policy({key: torch.from_numpy(value) for key, value in raw.items()})
-    np.testing.assert_array_equal(orders.numpy(), expected)
-
-
-def test_a_checkpoint_comes_back_to_the_bit_and_the_latest_wins(tmp_path: Path) -> None:
+def test_groups_are_put_one_after_the_other_as_one_batch_would_be(scenario: Scenario) -> None:
+    pair = [AllocationVectorEnv(rows, scenario=scenario) for rows in (1, 2)]
+    groups, batch = FleetVecEnv(pair, 11), adapter(scenario, 3)
     rng = np.random.default_rng(0)
-    for step in (8, 16):
-        weights = {"layer.weight": torch.randn(3, 2)}
-        statistics = {"rigs": Statistics(rng.normal(size=(2, 3)), rng.random((2, 3)))}
-        save_checkpoint(tmp_path, step, Checkpoint(weights, statistics))
-    loaded = load_checkpoint(tmp_path)
-    assert torch.equal(loaded.weights["layer.weight"], weights["layer.weight"])
-    np.testing.assert_array_equal(loaded.statistics["rigs"].mean, statistics["rigs"].mean)
-    np.testing.assert_array_equal(loaded.statistics["rigs"].var, statistics["rigs"].var)
+    seen: Any = groups.reset()
+    expected: Any = batch.reset()
+    for _ in range(HORIZON + 1):
+        for key in expected:
+            np.testing.assert_array_equal(seen[key], expected[key])
+        orders = rng.integers(scenario.network_count + 1, size=(3, scenario.rig_count))
+        seen, reward, done, _ = groups.step(orders)
+        expected, reward_0, done_0, _ = batch.step(orders)
+        np.testing.assert_array_equal(reward, reward_0)
+        np.testing.assert_array_equal(done, done_0)
 
 
-def test_a_missing_or_broken_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="run: expected a run folder with a checkpoint"):
-        load_checkpoint(tmp_path)
-    path = save_checkpoint(tmp_path, 1, Checkpoint({"w": torch.ones(1)}, {}))
-    (path / "policy.safetensors").write_bytes(b"not a tensor")
-    with pytest.raises(InputError, match="expected a readable checkpoint"):
-        load_checkpoint(tmp_path)
+def test_worlds_in_torch_look_the_same_through_the_adapter(scenario: Scenario) -> None:
+    inside = FleetVecEnv(AllocationVectorEnv(2, scenario=scenario, output="torch"), 11)
+    seen: Any = inside.reset()
+    expected: Any = adapter(scenario, 2).reset()
+    for key in expected:
+        np.testing.assert_array_equal(seen[key], expected[key])
+    hold = np.zeros((2, scenario.rig_count), np.int64)
+    assert isinstance(inside.step(hold)[1], np.ndarray)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, MaskablePPO])
+def test_stock_algorithms_train_on_groups_of_worlds(
+    algorithm: type[PPO] | type[MaskablePPO], scenario: Scenario
+) -> None:
+    groups = [AllocationVectorEnv(2, scenario=scenario, output="torch") for _ in range(2)]
+    normalised = VecNormalize(
+        FleetVecEnv(groups, 0), norm_obs_keys=["rigs", "networks", "pairs", "market"]
+    )
+    model = algorithm(
+        "MultiInputPolicy", normalised, n_steps=8, batch_size=32, n_epochs=1, seed=0, device="cpu"
+    )
+    before = [value.clone() for value in model.policy.parameters()]
+    model.learn(64)
+    after = list(model.policy.parameters())
+    assert model.num_timesteps == 64
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))

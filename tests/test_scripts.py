@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -36,6 +37,10 @@ def run(script: str, *overrides: str, cwd: Path) -> str:
     return done.stdout
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def table(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("│")]
 
@@ -58,12 +63,17 @@ def test_train_leaves_a_run_folder_that_evaluate_scores_alike(tmp_path: Path) ->
     assert yaml.safe_load((folder / "config.yaml").read_text())["agent"]["num_envs"] == 4
     assert json.loads((folder / "environment.json").read_text())["torch_threads"] == 1
     assert {p.suffix for p in (folder / "checkpoints").rglob("*.*")} == {".json", ".safetensors"}
-    assert policies(printed) == {"ppo", *RULES, *SHIPPED}
-    assert printed.index("headroom: ") < printed.index("│") < printed.index("ppo: ")
+    assert policies(printed) == {"fleet_ppo", *RULES, *SHIPPED}
+    assert printed.index("headroom: ") < printed.index("│") < printed.index("fleet_ppo: ")
     summary = json.loads((folder / "evaluation" / "summary.json").read_text())
     assert summary["gap_closed_low"] <= summary["gap_closed"] <= summary["gap_closed_high"]
     assert summary["verdict"] in printed
     assert summary["verdict"] in (folder / "evaluation" / "report.html").read_text()
+    assert printed.splitlines()[-1] == f"report: {folder / 'evaluation' / 'report.html'}"
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert lineage["evaluation"]["scores.csv"] == sha256(folder / "evaluation" / "scores.csv")
+    (checkpoint,) = folder.glob("checkpoints/step_*")
+    assert lineage["checkpoint"]["policy.safetensors"] == sha256(checkpoint / "policy.safetensors")
 
     before = sorted(tmp_path.rglob("*"))
     written = (folder / "evaluation" / "summary.json").read_bytes()
