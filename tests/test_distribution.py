@@ -95,6 +95,14 @@ def test_a_grid_of_quantiles_meets_each_choice_as_often_as_its_probability() -> 
     assert bool((order.diff(dim=0) >= 0).all())  # a higher quantile is never an earlier choice
 
 
+def test_each_choice_owns_its_interval_but_for_the_right_end() -> None:
+    # hold half, a masked choice, two quarters: [0, 0.5), nothing, [0.5, 0.75), [0.75, 1)
+    u = torch.tensor([0.0, 0.499, 0.5, 0.749, 0.751, 0.999])
+    found = MaskedCategorical(torch.zeros(6, 4), torch.tensor([True, False, True, True]))
+    found.log_probs = torch.log(torch.tensor([0.5, 0.0, 0.25, 0.25])).expand(6, 4)
+    assert found.at_quantile(u).tolist() == [0, 0, 2, 2, 3, 3]
+
+
 def test_beyond_the_last_step_is_the_last_choice_that_is_possible() -> None:
     # ten equal choices of which two are legal; a thousand cells whose float32 sum falls short of 1
     few_legal = MaskedCategorical(torch.zeros(1, 10), torch.tensor([[True, True] + [False] * 8]))

@@ -173,6 +173,30 @@ def test_marginal_credit_is_never_above_a_rigs_own() -> None:
     assert less > 0
 
 
+@torch.no_grad()
+def worth_of_moves(model: FleetPPO, samples: list[Sample]) -> float:
+    """Expected advantage in hindsight of what the policy would order, over a rollout."""
+    total = 0.0
+    for sample in samples:
+        assert sample.slot.moves is not None
+        probs = model.policy.view(sample.slot.features, sample.slot.foresight).choices.probs
+        total += float((probs[..., 1:] * sample.slot.moves).sum(-1).mean())
+    return total
+
+
+def test_hindsight_raises_the_worth_of_the_policys_moves() -> None:
+    found = []
+    for hindsight in (0.0, 3.0):
+        model = make_ppo(small(), WORLDS, hindsight=hindsight, learning_rate=1e-3)
+        torch.manual_seed(0)
+        samples, _ = lived(model)
+        before = worth_of_moves(model, samples)
+        for _ in range(5):
+            model.update(samples, CLIP)
+        found.append(worth_of_moves(model, samples) - before)
+    assert found[1] > max(found[0], 0.0)
+
+
 def weights(model: FleetPPO) -> Tensor:
     return torch.cat([weight.detach().flatten() for weight in model.policy.parameters()])
 
