@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -72,12 +72,12 @@ class Pace:
     """How fast training goes, from its own first step on."""
 
     def __init__(self, total: int) -> None:
-        self._total, self._begin = total, time.monotonic()
+        self._total, self._begin = total, monotonic()
         self._first: int | None = None  # step at which this process began
 
     def said(self, step: int, net_usd_rig_day: float, gap_closed: float | None) -> str:
         """What is worth knowing after a rollout that ended at `step`."""
-        now = time.monotonic()
+        now = monotonic()
         parts = [f"{net_usd_rig_day:+.2f} USD per rig-day"]
         if gap_closed is not None:
             parts.append(f"validation gap closed {gap_closed:.1%}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,11 +17,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
 import evaluate
 import train
-from agents.cli import earlier_run
+from agents.cli import earlier_run, resumed_run
+from agents.config import load_config
 from agents.rules import RULES, SHIPPED
+from env.catalog import CONFIG_DIR
 from env.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,19 +55,20 @@ def policies(output: str) -> set[str]:
     return {row.split("│")[1].strip() for row in table(output)} - {""}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run, and what it printed."""
+    work = tmp_path_factory.mktemp("finished")
+    folder = work / "run"
+    return folder, run("train.py", *SMOKE, f"hydra.run.dir={folder}", cwd=work)
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("scripts")
-def test_train_leaves_a_run_folder_that_evaluate_scores_alike(tmp_path: Path) -> None:
-    printed = run("train.py", *SMOKE, f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
-    again = run("train.py", *SMOKE, f"hydra.run.dir={tmp_path}/again", cwd=tmp_path)
-    folder = tmp_path / "run"
-    assert table(printed) == table(again)
-    scored = ("scores.csv", "accounts.csv", "summary.json")
-    for name in ("metrics.csv", "config.yaml", *(f"evaluation/{file}" for file in scored)):
-        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+def test_train_leaves_a_run_folder_that_evaluate_scores_alike(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
     assert yaml.safe_load((folder / "config.yaml").read_text())["agent"]["num_envs"] == 4
     assert json.loads((folder / "environment.json").read_text())["torch_threads"] == 1
-    assert {p.suffix for p in (folder / "checkpoints").rglob("*.*")} == {".json", ".safetensors"}
     assert policies(printed) == {"fleet_ppo", *RULES, *SHIPPED}
     assert printed.index("headroom: ") < printed.index("│") < printed.index("fleet_ppo: ")
     summary = json.loads((folder / "evaluation" / "summary.json").read_text())
@@ -75,32 +81,47 @@ def test_train_leaves_a_run_folder_that_evaluate_scores_alike(tmp_path: Path) ->
     (checkpoint,) = folder.glob("checkpoints/step_*")
     assert lineage["checkpoint"]["policy.safetensors"] == sha256(checkpoint / "policy.safetensors")
 
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted(folder.parent.rglob("*"))
     written = (folder / "evaluation" / "summary.json").read_bytes()
-    assert table(run("evaluate.py", f"run={folder}", cwd=tmp_path)) == table(printed)
+    assert table(run("evaluate.py", f"run={folder}", cwd=folder.parent)) == table(printed)
     assert (folder / "evaluation" / "summary.json").read_bytes() == written
-    assert sorted(tmp_path.rglob("*")) == before  # in place, no stray output folder
+    assert sorted(folder.parent.rglob("*")) == before  # in place, no stray output folder
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("scripts")
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_an_interrupt_leaves_a_checkpoint_and_says_where(tmp_path: Path) -> None:
-    arguments = (*SMOKE, "agent.total_timesteps=100000000", f"hydra.run.dir={tmp_path}")
+def test_an_interrupted_run_ends_like_another_with_the_command_it_says(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    whole, printed = finished
+    folder = tmp_path / "a run"
     with subprocess.Popen(
-        command("train.py", *arguments),
+        command("train.py", *SMOKE, f"hydra.run.dir='{folder}'"),
+        cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     ) as job:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "metrics.csv").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        while not list(folder.glob("checkpoints/step_*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
         job.send_signal(signal.SIGINT)
         _, said = job.communicate(timeout=60)
     assert job.returncode == 130
-    assert said.startswith("stopped after ")
-    assert len(said.splitlines()) == 1
-    assert list(tmp_path.glob("checkpoints/step_*/policy.safetensors"))
+    told = re.fullmatch(r"stopped after \d+ steps; `python (.*)` goes on\n", said)
+    assert told
+    assert table(run(*shlex.split(told[1]), cwd=tmp_path)) == table(printed)
+
+    def files(root: Path) -> set[Path]:
+        return {path.relative_to(root) for path in root.rglob("*") if path.is_file()}
+
+    assert [path for path in tmp_path.iterdir() if path != folder] == []  # all in place
+    assert files(folder) == files(whole)
+    told_by_clock = {"timing.csv", "environment.json", "report.html"}
+    for path in files(whole):
+        if path.name not in told_by_clock and ".hydra" not in path.parts:
+            assert (folder / path).read_bytes() == (whole / path).read_bytes(), path
 
 
 @pytest.mark.parametrize(
@@ -135,6 +156,14 @@ def test_bad_configuration_is_exit_code_2_and_one_line_that_names_the_key(
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("experiment", sorted((CONFIG_DIR / "experiment").glob("*.yaml")))
+def test_every_experiment_composes_to_a_configuration(experiment: Path) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        composed = compose("train", [f"experiment={experiment.stem}"])
+    config, record = load_config(train.plain(composed))
+    assert config.agent.kind == record["agent"]["kind"] == "fleet_ppo"
 
 
 def test_a_rule_alone_is_scored_beside_the_opponent_and_hold(
@@ -195,6 +224,62 @@ def test_evaluate_refuses_what_contradicts_a_run(
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped before its first checkpoint was complete."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path_factory.mktemp("unfinished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "rivals", stop)
+        patch.setattr(sys, "argv", ["train.py", *SMOKE, f"hydra.run.dir={folder}"])
+        with pytest.raises(SystemExit):
+            train.script()
+    (folder / "checkpoints").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["resume=nowhere"], "resume: expected a run folder (with config.yaml), got 'nowhere'"),
+        (["resume=RUN"], "resume: expected a run folder with a checkpoint"),
+        (["resume=RUN", "seed=1"], "seed: expected what the run was made with (0) beside resume="),
+        (["resume=RUN", "fleet=large"], "fleet: expected what the run was made with ({"),
+        (["resume=RUN", "-m"], "-m: expected one run at a time beside resume="),
+        (["hydra.run.dir=RUN"], "hydra.run.dir: expected a folder without checkpoints (resume="),
+    ],
+)
+def test_train_goes_on_only_with_the_same_run(
+    overrides: list[str],
+    message: str,
+    unfinished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [o.replace("RUN", str(unfinished)) for o in overrides]
+    asked = [] if any(o.startswith("resume") for o in overrides) else [*SMOKE]
+    monkeypatch.setattr(sys, "argv", ["train.py", *asked, *filled])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        train.script()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.removeprefix("interrupted\n")  # the fixture's
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_resumed_run_has_its_own_configuration_in_its_own_folder(tmp_path: Path) -> None:
+    folder = earlier(tmp_path / "a run's folder", seed=5)
+    resumed = resumed_run([f"resume={folder}", "seed=5"])
+    assert resumed.folders == (folder,)
+    assert resumed.apply({"seed": 0, "horizon": 96}) == {"seed": 5, "horizon": 48}
+    assert resumed_run(["resume=null", "seed=5"]).arguments == ["seed=5"]
 
 
 def test_scoring_elsewhere_changes_only_what_is_asked_and_keeps_the_runs_own_scores(

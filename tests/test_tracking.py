@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,41 @@ def test_the_record_is_on_disk_after_every_row_and_keeps_the_clock_apart(tmp_pat
     timing = list(csv.DictReader((tmp_path / "timing.csv").open()))
     assert [row["global_step"] for row in timing] == ["64", "128"]
     assert not (tmp_path / "wandb").exists()
+
+
+def test_a_resumed_record_goes_on_after_its_step_whatever_was_written_later(tmp_path: Path) -> None:
+    with Tracker(tmp_path, config("disabled"), PLAIN) as tracker:
+        for step in (64, 128, 192):
+            tracker.log({**ROW, "global_step": step})
+    with (tmp_path / "metrics.csv").open("a") as stream:
+        stream.write("12")  # a torn line
+    with Tracker(tmp_path, config("disabled"), PLAIN, resumed_at=128) as tracker:
+        pass  # stopped again before its first row
+    with Tracker(tmp_path, config("disabled"), PLAIN, resumed_at=128) as tracker:
+        tracker.log({**ROW, "global_step": 192, "rollout/reward_hour": 0.5})
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert rows == ["global_step,rollout/reward_hour", "64,0.25", "128,0.25", "192,0.5"]
+    assert len((tmp_path / "timing.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_its_identity_and_its_artifacts_come_from_each_other(
+    tmp_path: Path,
+) -> None:
+    identities = []
+    for resumed_at in (None, 64):
+        with Tracker(tmp_path, config("offline"), PLAIN, resumed_at=resumed_at) as tracker:
+            tracker.log({**ROW, "global_step": 64 if resumed_at is None else 128, "empty": None})
+            tracker.artifact("scores", [tmp_path / "metrics.csv"], {"policy": "0" * 64})
+        identities.append(json.loads((tmp_path / "wandb.json").read_text()))
+    assert identities[0] == identities[1]
+    files = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2
+    for file, expected in itertools.product(files, (f"scores-{identities[0]['id']}", "0" * 64)):
+        deadline = time.monotonic() + 20  # the service writes on after `finish` returned
+        while expected.encode() not in file.read_bytes():
+            assert time.monotonic() < deadline, expected
+            time.sleep(0.05)
 
 
 @pytest.mark.slow

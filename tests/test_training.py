@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import scenario
 from learners import EAGER, TINY
+from rich.console import Console
 from safetensors.torch import load_file
 
 import agents.recording
@@ -26,6 +28,7 @@ from agents.network import NetworkConfig
 from agents.outlook import Observation
 from agents.recording import COLUMNS, Record
 from agents.scoring import score
+from agents.terminal import progress
 from agents.tracking import Tracker, TrackingConfig
 from agents.training import AgentConfig, load_policy, make_model, train
 from agents.tuning import Tuned
@@ -188,6 +191,22 @@ def test_a_score_on_validation_worlds_is_the_evaluations(validation: Validation)
     seeds = world_seeds(Split.VALIDATION, 3)
     apart = score(World.start(small(), seeds), EAGER)
     assert validation.score(EAGER).net_usd_rig_day == pytest.approx(float(apart.net_usd.mean()))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_tells_profit_gap_speed_and_time_left(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((0.0, 10.0, 14.0))
+    monkeypatch.setattr("agents.terminal.monotonic", lambda: next(clock))
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=200)
+    with progress(1000, console) as show:
+        show(200, 1.0, None)  # how long it took to get here is not known: the run may be resumed
+        show(600, 2.5, 0.123)
+    said = out.getvalue()
+    assert "+2.50 USD per rig-day, validation gap closed 12.3%, 100 steps/s, 0:00:04 left" in said
+    assert "600/1000" in said
 
 
 def test_a_checkpoint_is_one_folder_without_pickle(whole: Path) -> None:
