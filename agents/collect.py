@@ -83,9 +83,16 @@ class Group:
         if over or world.hour == self.first_h:
             end_values = policy.view(then.features, then.ahead).values
             self._next_episode(over)
-        log_prob = choices.log_prob(orders)
         return Slot(
-            now.features, now.ahead, orders, log_prob, values, reward_rig, share, moves, end_values
+            now.features,
+            now.ahead,
+            orders,
+            choices.log_probs,
+            values,
+            reward_rig,
+            share,
+            moves,
+            end_values,
         )
 
     @torch.no_grad()

@@ -106,8 +106,8 @@ def extract(observation: Observation, rule: BreakEven) -> Features:
 
 
 def _typical(gross: Tensor, mass: Tensor) -> Tensor:
-    """Geometric mean of the 336-hour yields of a rig's eligible networks, USD/h, [B, R, 1]."""
-    fits = (mass > 0).to(gross.dtype)
+    """Geometric mean of the 336-hour yields of the networks that pay a rig, USD/h, [B, R, 1]."""
+    fits = ((mass > 0) & (gross > 0)).to(gross.dtype)
     logs = torch.log(gross.clamp_min(_LEAST_USD_H)) * fits
     return torch.exp(logs.sum(-1, keepdim=True) / fits.sum(-1, keepdim=True).clamp_min(1.0))
 

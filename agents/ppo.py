@@ -37,7 +37,7 @@ class Loss(NamedTuple):
     entropy: Tensor  # minus the mean entropy
     kl: Tensor
     clipped: Tensor
-    hindsight: Tensor  # minus the expected advantage of the policy's moves
+    hindsight: Tensor  # divergence less the expected advantage of the policy's moves
 
 
 def ppo_loss(
@@ -83,8 +83,9 @@ class FleetPPO(PPO):
     foresight: shape rewards by what staying will earn, and show it to the critic (`foresight.py`).
     sample_share: part of a rollout that each epoch learns from, drawn anew.
     hindsight: weight of an auxiliary loss (with foresight): minus the expected advantage of the
-        policy's moves, every move of every rig valued by what it would have brought. Sampled moves
-        are rare, so PPO's own gradient is mostly noise; this is its expectation.
+        policy's moves, every move of every rig valued by what it would have brought, plus the KL
+        divergence from the policy of the rollout (mirror descent; Tomar et al., 2020). Sampled
+        moves are rare, so PPO's own gradient is mostly noise; this is its expectation.
     """
 
     policy: FleetPolicy
@@ -265,7 +266,10 @@ class FleetPPO(PPO):
         if slot.moves is None or not self.hindsight:
             return loss
         worth = (slot.moves / deviation).clamp(-LARGEST, LARGEST)
-        return loss._replace(hindsight=-(choices.probs[..., 1:] * worth).sum(-1).mean())
+        gain = (choices.probs[..., 1:] * worth).sum(-1)
+        change = slot.log_probs - choices.log_probs
+        kl = (torch.exp(slot.log_probs) * change * slot.features.legal).sum(-1)
+        return loss._replace(hindsight=(kl - gain).mean())
 
     def _scale(self, batch: list[Sample]) -> tuple[Tensor, Tensor]:
         """Mean and deviation by which a minibatch's advantages are normalised."""

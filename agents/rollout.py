@@ -21,12 +21,17 @@ class Slot(NamedTuple):
     features: Features
     foresight: Tensor | None  # [b, R, .] for the critic
     orders: Tensor  # int64 [b, R]
-    log_prob: Tensor  # [b, R]
+    log_probs: Tensor  # [b, R, N + 1] of every choice
     values: Tensor  # [b, R]
     reward: Tensor  # [b, R]
     share: Tensor  # [b, R] of the fleet's nominal cost
     moves: Tensor | None  # [b, R, N] advantage of every move in hindsight
     end_values: Tensor | None  # [b, R] value of the state in which an episode was cut off
+
+    @property
+    def log_prob(self) -> Tensor:
+        """Of the orders that were given, [b, R]."""
+        return self.log_probs.gather(-1, self.orders.unsqueeze(-1)).squeeze(-1)
 
 
 class Sample(NamedTuple):

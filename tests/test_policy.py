@@ -199,7 +199,6 @@ def test_the_unit_of_work_of_a_network_changes_nothing(seen: Observation) -> Non
     same_features(extract(seen, EAGER), extract(other, EAGER))
 
 
-@pytest.mark.xfail(strict=True, reason="features._typical counts *off* as a yield of 0.001 USD/h")
 @torch.no_grad()
 def test_another_currency_changes_only_what_measures_size(seen: Observation) -> None:
     """Everything quoted in USD times 10: the burn and the token's turnover are logs of an amount,
