@@ -129,9 +129,14 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on, to the bit, from what `save` gave of as many worlds of the same scenario."""
-        self._first_seeds, self._episode = list(saved["first_seeds"]), saved["episode"]
-        self._world = World.restore(self.scenario, saved)
+        """Go on, to the bit, from what `save` gave of as many worlds of the same scenario.
+
+        Its tensors may come from a file: wherever they are, they go to this environment's device.
+        """
+        device = self.scenario.device
+        here = {k: v.to(device) if torch.is_tensor(v) else v for k, v in saved.items()}
+        self._first_seeds, self._episode = list(here["first_seeds"]), here["episode"]
+        self._world = World.restore(self.scenario, here)
         self._observation = self._world.observe()
 
     def _begin(self) -> None:
