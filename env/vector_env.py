@@ -135,7 +135,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         device = self.scenario.device
         here = {k: v.to(device) if torch.is_tensor(v) else v for k, v in saved.items()}
-        self._first_seeds, self._episode = list(here["first_seeds"]), here["episode"]
+        self._first_seeds, self._episode = list(saved["first_seeds"]), saved["episode"]
         self._world = World.restore(self.scenario, here)
         self._observation = self._world.observe()
 
