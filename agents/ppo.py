@@ -85,7 +85,8 @@ class FleetPPO(PPO):
     hindsight: weight of an auxiliary loss (with foresight): minus the expected advantage of the
         policy's moves, every move of every rig valued by what it would have brought, plus the KL
         divergence from the policy of the rollout (mirror descent; Tomar et al., 2020). Sampled
-        moves are rare, so PPO's own gradient is mostly noise; this is its expectation.
+        moves are rare, so PPO's own gradient is mostly noise; this is its expectation. Fleet credit
+        leaves it out.
     """
 
     policy: FleetPolicy
@@ -263,7 +264,7 @@ class FleetPPO(PPO):
         loss = ppo_loss(
             log_prob, old, advantage, values, sample.returns, entropy, clip, robust=not joint
         )
-        if slot.moves is None or not self.hindsight:
+        if slot.moves is None or not self.hindsight or joint:
             return loss
         worth = (slot.moves / deviation).clamp(-LARGEST, LARGEST)
         gain = (choices.probs[..., 1:] * worth).sum(-1)

@@ -1,4 +1,4 @@
-"""What a rig's work takes from the other rigs of its own fleet: the other half of its marginal worth.
+"""What a rig's work takes from the rest of its own fleet: the other half of its marginal worth.
 
 A rig is paid the average of its pool, but it also dilutes its colleagues and deepens their price
 impact. With f(w) the fleet's pay for own work w, the average pay m f(w) / w of a rig with work m
@@ -22,8 +22,9 @@ from env.terms import at
 def crowding_usd(scenario: Scenario, fleet: Fleet, hour: Hour, outcome: Outcome) -> Tensor:
     """USD that the others would have earned more in this hour without each rig's work, [B, R].
 
-    Exact for pools (caps and the anti-fleet rule too) and for slippage. Metered requests and leases
-    share demand in proportion to supply: exact for the former, the expectation for the latter.
+    Exact for pools (caps and the anti-fleet rule too) and for slippage, each with the other as it
+    is. Metered requests and leases share demand in proportion to supply: exact for the former once
+    warm, the expectation for the latter. Fault fees of rigs that are down are not counted.
     """
     return _dilution(scenario, fleet, hour, outcome) + _slippage(scenario, hour, outcome)
 
