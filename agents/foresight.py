@@ -16,7 +16,8 @@ gain in the hour in which it is made. The gains over staying also feed the criti
 what an agent may see is the observation alone.
 
 Potentials may be any function, so this one is simple: pools and demand at the true quotes beside
-own work as it stands now, failures left out, energy at each site's tariff.
+own work as it stands now, energy at each site's tariff; failures, slippage and sub-pools are left
+out.
 """
 
 from __future__ import annotations

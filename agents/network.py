@@ -1,8 +1,8 @@
 """The actor-critic: equivariant to any order of rigs and of networks, for any number of both.
 
 Rigs and networks are encoded apart (O(R d^2) and O(N d^2)); a pair of them meets in a narrow hidden
-layer with its own few features (O(R N p)). Logits start from the tuned break-even rule
-of `rules.py`, made smooth; the last layer starts at zero, so that before training the policy is it.
+layer with its own few features (O(R N p)). Logits start from the tuned break-even rule of
+`rules.py`, made smooth; the last layer starts at zero, so that before training the policy is it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import astuple
 from typing import NamedTuple
 
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -34,8 +34,8 @@ FORESIGHT_FEATURES = 4
 class NetworkConfig:
     """Size of the network and the rule that it starts from."""
 
-    width: int  # of the encoders of rigs and networks
-    pair_width: int  # of the hidden layers of a pair
+    width: PositiveInt  # of the encoders of rigs and networks
+    pair_width: PositiveInt  # of the hidden layers of a pair
     sharpness: Positive  # of the rule it starts from: its logits per e-fold of gain
 
 
