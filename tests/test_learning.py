@@ -110,9 +110,9 @@ def test_a_wrong_sense_of_what_a_move_is_worth_is_unlearned(
     The first policy asks for its money back in an hour, or is content with 1000."""
     s = two_networks(tmp_path, rigs=4, entry_usd=entry_usd, other_usd_h=2.0, size=1e6)
     rule = BreakEven(break_even_h=break_even_h, average_h=48.0, margin=0.01, attention=0.3)
-    model = learner(s, rule, sharpness=1.0, **kwargs)
+    model = learner(s, rule, sharpness=3.0, **kwargs)
     before = moved(s, model.policy.orders)
-    assert before < 0.1 if move else before > 0.9
+    assert before < 0.5 if move else before > 0.9
     model.learn(32 * 16 * 18)
     after = moved(s, model.policy.orders)
     assert after > 0.9 if move else after < 0.1
