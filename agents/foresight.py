@@ -168,14 +168,6 @@ def _at_level(foresight: Foresight, hour: int, own: Tensor) -> Tensor:
     return left + (place - low) * (right - left)
 
 
-def _entering(observation: Observation) -> Tensor:
-    """Burn and gas of every network, USD, [B, 1, N]."""
-    networks = observation["networks"]
-    return (
-        networks[..., column("networks", "burn_usd")] + networks[..., column("networks", "gas_usd")]
-    ).unsqueeze(1)
-
-
 def critic_features(gain: Tensor, phi: Tensor, legal: Tensor) -> Tensor:
     """What the critic sees of the future: [B, R, FORESIGHT_FEATURES].
 
