@@ -38,12 +38,34 @@ class MaskedCategorical:
     def at_quantile(self, u: Tensor) -> Tensor:
         """The choice at quantile u [..., R] in [0, 1) of each rig's distribution: inverse CDF.
 
-        With u uniform this is a sample. Rounding may push u beyond the last step of the CDF: the
-        last legal choice of positive probability is the answer then.
+        Hold comes first, then the moves from the likeliest on, so that the answer does not depend
+        on the order of the networks. With u uniform this is a sample. Rounding may push u beyond
+        the last step of the CDF: the last choice of positive probability is the answer then.
         """
+        steps, network = self._ranked()
+        below = (torch.cumsum(steps, -1) <= u.unsqueeze(-1)).sum(-1)
+        place = torch.minimum(below, (steps[..., 1:] > 0).sum(-1))
+        choice = torch.cat((torch.zeros_like(network[..., :1]), network + 1), -1)
+        return choice.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+
+    def margin(self, u: Tensor) -> Tensor:
+        """By how much probabilities may change before the choice at u may: [..., R].
+
+        The distance from u to the nearest step of the CDF, and for a move the distance of its
+        probability from those of the moves ranked before and after it.
+        """
+        steps, _ = self._ranked()
+        ends = torch.cumsum(steps, -1)
+        place = torch.minimum((ends <= u.unsqueeze(-1)).sum(-1), (steps[..., 1:] > 0).sum(-1))
+        away = (ends[..., :-1] - u.unsqueeze(-1)).abs()
+        edges = torch.where(steps[..., 1:] > 0, away, 1.0).amin(-1)
+        gaps = torch.nn.functional.pad(steps[..., 1:-1] - steps[..., 2:], (1, 1), value=1.0)
+        either = torch.minimum(gaps[..., :-1], gaps[..., 1:])  # [..., R, N] of each ranked move
+        ranked = torch.cat((torch.ones_like(steps[..., :1]), either), -1)
+        return torch.minimum(edges, ranked.gather(-1, place.unsqueeze(-1)).squeeze(-1))
+
+    def _ranked(self) -> tuple[Tensor, Tensor]:
+        """Probabilities of hold and of the moves by rank [..., R, N + 1], the moves' networks."""
         probs = self.probs
-        cdf = torch.cumsum(probs, -1)
-        below = (cdf <= u.unsqueeze(-1)).sum(-1)
-        order = torch.arange(probs.shape[-1], device=probs.device)
-        last = torch.where(probs > 0, order, 0).amax(-1)
-        return torch.minimum(below, last)
+        moves, network = torch.sort(probs[..., 1:], -1, descending=True)
+        return torch.cat((probs[..., :1], moves), -1), network
