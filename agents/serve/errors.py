@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from reprlib import Repr
 from typing import Any
+
+_brief = Repr()
+_brief.maxlevel, _brief.maxstring, _brief.maxother = 2, 80, 80
 
 
 class FieldError(ValueError):
@@ -18,5 +22,9 @@ class BundleError(ValueError):
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """A value on one line of at most 80 characters, whatever its size and depth."""
+    try:
+        text = _brief.repr(value)
+    except ValueError:  # Python writes out no integer of more than 4,300 digits
+        return "an integer of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,122 @@
+"""JSON as it comes from outside: read strictly, and named by the path of each field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from .errors import FieldError
+
+MOST_CHARACTERS = 128  # of a rig's or network's name, assumption
+
+
+class _Nothing:
+    """What came where a field is missing."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING = _Nothing()
+
+
+class _RepeatedError(Exception):
+    """A key came twice in one object."""
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's keys and values, in which a key may come twice."""
+
+
+def load(source: bytes | str, path: str) -> Any:
+    """The value that a JSON text holds; `FieldError` if it is none, or a key comes twice in it."""
+    try:
+        return _loaded(source.decode() if isinstance(source, bytes) else source, path)
+    except FieldError:
+        raise
+    except RecursionError:
+        raise FieldError(path, "JSON", "values nested too deep") from None
+    except ValueError as error:  # also of bytes that are not UTF-8
+        raise FieldError(path, "JSON in UTF-8", str(error)) from None
+
+
+def _loaded(text: str, path: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except _RepeatedError:
+        where = _repeated(json.loads(text, object_pairs_hook=_Pairs), path)
+        raise FieldError(where, "each key once", "it twice") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _RepeatedError
+    return found
+
+
+def _repeated(value: Any, path: str) -> str:
+    """Path of the first repeated key at or under a value, "" if there is none."""
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, _ in value:
+            if key in seen:
+                return join(path, key)
+            seen.add(key)
+        items: Iterable[tuple[Any, Any]] = value
+    else:
+        items = enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (_repeated(v, join(path, key)) for key, v in items)), "")
+
+
+def join(path: str, key: Any) -> str:
+    """Path of a key under a path, in one short printable line whatever the key is."""
+    name = key if isinstance(key, str) and is_name(key) else ascii(key)[:40]
+    return f"{path}.{name}" if path else name
+
+
+def is_name(text: str) -> bool:
+    """Whether a rig or network may be called so: short, and every character can be printed."""
+    return 0 < len(text) <= MOST_CHARACTERS and text.isprintable()
+
+
+def entries(value: Any, path: str) -> dict[str, Any]:
+    """An object as a dict; `FieldError` if it is none."""
+    if not isinstance(value, Mapping):
+        raise FieldError(path, "an object", value)
+    return value if isinstance(value, dict) else dict(value)
+
+
+def check_keys(
+    value: Mapping[str, Any], path: str, known: Iterable[str], required: Iterable[str]
+) -> None:
+    """`FieldError` at the first field that is not known or, if required, not there."""
+    names = tuple(known)
+    for key in value:
+        if key not in names:
+            raise unknown(path, key, names)
+    for name in required:
+        if name not in value:
+            raise FieldError(join(path, name), "a value", NOTHING)
+
+
+def unknown(path: str, key: Any, known: Iterable[str]) -> FieldError:
+    """The error of a field that nobody knows, with the known one that it may have been meant."""
+    near = get_close_matches(key[:MOST_CHARACTERS], known, n=1) if isinstance(key, str) else []
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return FieldError(join(path, key), f"no such field{hint}", "it")
+
+
+def number(value: Any, path: str, low: float, high: float, unit: str = "") -> float:
+    """A finite number from low to high, as float; `FieldError` if it is anything else."""
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (real and low <= value <= high):  # NaN compares false
+        raise FieldError(path, f"a number{f' of {unit}' if unit else ''} {span(low, high)}", value)
+    return float(value)
+
+
+def span(low: float, high: float) -> str:
+    """A range in words."""
+    return f"from {low:g} to {high:g}"

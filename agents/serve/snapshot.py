@@ -1,0 +1,221 @@
+"""What an orchestrator knows at an instant, from JSON with names and units to arrays."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from hashlib import blake2s
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .catalog import read_columns
+from .columns import AVERAGES, LARGEST, NETWORKS, OFF, Columns, Floats
+from .document import (
+    MOST_CHARACTERS,
+    NOTHING,
+    check_keys,
+    entries,
+    is_name,
+    join,
+    load,
+    number,
+    unknown,
+)
+from .errors import FieldError
+from .table import Row, read_table
+
+Ints = NDArray[np.int64]
+
+SCHEMA = 1
+MOST_PAIRS = 4_000_000  # rigs x networks, 32 MB an array; assumption
+_FIELDS = ("schema", "time", "market", "networks", "rigs")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The facts of R rigs on N networks; NaN where a feed is missing."""
+
+    time: float  # s since 1970, UTC
+    rig_names: tuple[str, ...]  # [R]
+    network_names: tuple[str, ...]  # [N], the last is `off`
+    rigs: Floats  # [R, 19] columns of `columns.RIGS`
+    networks: Floats  # [N, 27] columns of `columns.NETWORKS`
+    work: Floats  # [R, N] the rig would put in the network's pool, 0 = not eligible
+    assignment: Ints  # [R] network that the rig is on
+    market: Floats  # [5] columns of `columns.MARKET`
+    observed: Floats  # [N] s since 1970, when the network's feed was read
+    averages: Floats  # [5, N] rows of `columns.AVERAGES`, NaN where not given
+    columns: Columns
+
+    def of(self, name: str) -> Floats:
+        """A column of the rigs, [R]."""
+        column: Floats = self.rigs[:, self.columns.rigs.index[name]]
+        return column
+
+    def on(self, name: str) -> Floats:
+        """A column of the networks, [N]."""
+        column: Floats = self.networks[:, self.columns.networks.index[name]]
+        return column
+
+    def at(self, name: str) -> float:
+        """A number of the market."""
+        return float(self.market[self.columns.market.index[name]])
+
+
+def parse(
+    source: bytes | str | Mapping[str, Any], manifest: Mapping[str, Any] | Columns
+) -> Snapshot:
+    """A snapshot from JSON, given as text or as what it stands for.
+
+    Whoever reads many snapshots passes `read_columns(manifest)`, which compiles the manifest once.
+    A field that is unknown, missing, given twice, ill-typed or beyond its plausible limits is a
+    `FieldError` with its path; a number that is null, NaN or infinite is a feed that is missing.
+    """
+    columns = manifest if isinstance(manifest, Columns) else read_columns(manifest)
+    document = load(source, "snapshot") if isinstance(source, str | bytes) else source
+    top = entries(document, "snapshot")
+    check_keys(top, "", _FIELDS, _FIELDS)
+    if type(top["schema"]) is not int or top["schema"] != SCHEMA:
+        raise FieldError("schema", str(SCHEMA), top["schema"])
+    time = _time(top["time"], "time")
+    networks = _rows(top["networks"], "networks")
+    if OFF in networks:
+        raise FieldError(join("networks", OFF), "no entry, the bundle has its own", networks[OFF])
+    rigs = _rows(top["rigs"], "rigs")
+    if len(rigs) * (len(networks) + 1) > MOST_PAIRS:
+        wanted = f"at most {MOST_PAIRS} pairs of rig and network"
+        raise FieldError("rigs", wanted, len(rigs) * (len(networks) + 1))
+    return _snapshot(columns, time, entries(top["market"], "market"), networks, rigs)
+
+
+def _snapshot(
+    columns: Columns, time: float, market: Row, networks: dict[str, Row], rigs: dict[str, Row]
+) -> Snapshot:
+    kind = _places(networks, columns.networks.catalog)
+    feeds = read_table(columns.networks, "networks", networks, kind)  # [N - 1, 27 + 5]
+    names = (*networks, OFF)
+    place = {name: n for n, name in enumerate(names)}
+    gpu = _gpus(rigs, columns.rigs.catalog)
+    table = read_table(columns.rigs, "rigs", rigs, gpu)  # [R, 19]
+    assignment = _assignment(rigs, place)
+    table[:, columns.rigs.index["tiebreak"]] = [tiebreak(name) for name in rigs]
+    work = _work(columns, gpu, kind, table[:, columns.rigs.index["gpu_count"]])
+    _override(work, rigs, networks)
+    facts = np.vstack((feeds[:, : len(NETWORKS)], columns.off))  # [N, 27]
+    where = columns.networks.index
+    mine = work[np.arange(len(rigs)), assignment]
+    facts[:, where["own_work"]] = np.bincount(assignment, mine, len(names))
+    facts[:, where["own_rigs"]] = np.bincount(assignment, minlength=len(names))
+    hour = read_table(columns.market, "", {"market": market}, np.array([-1]))[0]
+    hour[columns.market.index["hour_of_day"]] = time % 86_400 / 3_600
+    still = [[columns.off[where[of]]] for of, _ in AVERAGES.values()]  # `off` never changes
+    return Snapshot(
+        time=time,
+        rig_names=tuple(rigs),
+        network_names=names,
+        rigs=table,
+        networks=facts,
+        work=work,
+        assignment=assignment,
+        market=hour,
+        observed=np.array([*_observed(networks, time), time]),
+        averages=np.hstack((feeds[:, len(NETWORKS) :].T, still)),
+        columns=columns,
+    )
+
+
+def _rows(value: Any, path: str) -> dict[str, Row]:
+    """Named rows, each a dict under a name that can be printed."""
+    rows = entries(value, path)
+    for name in rows:
+        if not (isinstance(name, str) and is_name(name)):
+            wanted = f"names of 1 to {MOST_CHARACTERS} printable characters"
+            raise FieldError(path, wanted, name)
+    if set(map(type, rows.values())) <= {dict}:
+        return rows
+    return {name: entries(row, join(path, name)) for name, row in rows.items()}
+
+
+def _places(names: Collection[str], known: Mapping[str, int]) -> Ints:
+    return np.fromiter((known.get(name, -1) for name in names), np.int64, len(names))
+
+
+def _assignment(rigs: Mapping[str, Row], place: Mapping[str, int]) -> Ints:
+    """Position of the network that each rig is on."""
+    try:
+        return np.array([place[row["network"]] for row in rigs.values()], dtype=np.int64)
+    except (KeyError, TypeError):  # not there, not known, or nothing that could be a name
+        wanted = f"a network of this snapshot or {OFF}"
+        for name, row in rigs.items():
+            network = row.get("network", NOTHING)
+            if not isinstance(network, str) or network not in place:
+                path = join(join("rigs", name), "network")
+                raise FieldError(path, wanted, network) from None
+        raise
+
+
+def _gpus(rigs: Mapping[str, Row], known: Mapping[str, int]) -> Ints:
+    """Each rig's GPU model in the catalogue, -1 if it is not given or not known."""
+    models = [row.get("gpu", "") for row in rigs.values()]
+    if not set(map(type, models)) <= {str}:
+        for name, model in zip(rigs, models, strict=True):
+            if not isinstance(model, str):
+                raise FieldError(join(join("rigs", name), "gpu"), "a GPU model's name", model)
+    return _places(models, known)
+
+
+def _work(columns: Columns, gpu: Ints, kind: Ints, count: Floats) -> Floats:
+    """What each rig's GPUs would put in each pool, [R, N]; every rig can be switched off."""
+    number_of = np.where(columns.per_rig[kind], 1.0, count[:, None])
+    enough = count[:, None] >= columns.min_gpus[kind]  # false of a count that is not known
+    work = np.where(enough, number_of * columns.mass[np.ix_(gpu, kind)], 0.0)
+    return np.hstack((work, np.ones((len(gpu), 1))))
+
+
+def _override(work: Floats, rigs: Mapping[str, Row], networks: Mapping[str, Row]) -> None:
+    """Write the work that a snapshot gives itself over the catalogue's."""
+    place = {name: n for n, name in enumerate(networks)}
+    for r, (name, row) in enumerate(rigs.items()):
+        if "work" not in row:
+            continue
+        path = join(join("rigs", name), "work")
+        for network, units in entries(row["work"], path).items():
+            if network not in place:
+                raise unknown(path, network, place)
+            missing = units is None or (isinstance(units, float) and not math.isfinite(units))
+            work[r, place[network]] = (  # not known is not eligible
+                0.0 if missing else number(units, join(path, network), 0, LARGEST, "work units")
+            )
+
+
+def _observed(networks: Mapping[str, Row], time: float) -> list[float]:
+    return [
+        _time(row["observed_at"], join(join("networks", name), "observed_at"))
+        if "observed_at" in row
+        else time
+        for name, row in networks.items()
+    ]
+
+
+def _time(value: Any, path: str) -> float:
+    """Seconds since 1970 of a time in ISO 8601 with its zone."""
+    try:
+        if not (isinstance(value, str) and _TIME.fullmatch(value)):
+            raise ValueError
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError):  # also of no such day, hour or offset
+        raise FieldError(path, "a time such as 2026-11-25T18:00:00Z", value) from None
+
+
+@lru_cache(maxsize=65_536)
+def tiebreak(name: str) -> float:
+    """A rig's place in [0, 1), the same in every fleet: a hash of its name, in float32."""
+    index = int.from_bytes(blake2s(name.encode(), digest_size=4).digest(), "little")
+    return min(float(np.float32(index / 2**32)), 1 - 2**-24)
