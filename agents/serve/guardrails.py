@@ -1,0 +1,278 @@
+"""What no policy may do, whatever it answers: limits in NumPy that act after the network.
+
+`clip` and `feeds` look at a snapshot before the policy does, `apply` at its orders, always last.
+None of them adds a move: what breaks a guardrail becomes a hold, and an `Acted` says so. The limits
+on gaps, novelty and regret are settings here too; they act in the runtime, which remembers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .accounting import EMA_48H, Account, Bools, Floats, Ints
+from .columns import MARKET, NETWORKS, RIGS
+from .limits import Guardrails, settings
+from .snapshot import Snapshot
+
+__all__ = [
+    "Acted",
+    "Bars",
+    "Counters",
+    "Guardrails",
+    "apply",
+    "clip",
+    "feeds",
+    "settings",
+]
+
+
+class Acted(NamedTuple):
+    """A guardrail that acted: which, on what, and a line for the log."""
+
+    guardrail: str  # a field of Guardrails, "missing" for absent numbers, "legal", or "feed"
+    rig: str | None
+    network: str | None
+    text: str
+
+
+class Bars(NamedTuple):
+    """What the feeds forbid."""
+
+    rig_holds: Bools  # [R] the rig stays where it is
+    network_barred: Bools  # [N] nobody enters
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the runtime remembers of the rigs and networks of a snapshot."""
+
+    since_move_h: Floats  # [R] since the rig last moved, inf where no move is remembered
+    history_h: Floats  # [N] for which the network's averages have been fed
+    recent_moves: int  # ordered in the trailing hour
+
+
+def clip(snapshot: Snapshot, memory: Floats, g: Guardrails) -> tuple[Snapshot, tuple[Acted, ...]]:
+    """Cut estimates that are too good for their history, before policy and averages see them.
+
+    memory [5, N]: the averages before this hour. A network that has never paid has no history to
+    be cut by; it waits for `min_history_h`.
+    """
+    estimate, average = snapshot.on("estimate_usd"), memory[EMA_48H]
+    with np.errstate(all="ignore"):
+        most = g.estimate_clip * average
+        high = (average > 0) & (estimate > most)
+    if not high.any():
+        return snapshot, ()
+    networks = snapshot.networks.copy()
+    networks[high, [*NETWORKS].index("estimate_usd")] = most[high]
+    acted = (
+        Acted(
+            "estimate_clip",
+            None,
+            network := snapshot.network_names[n],
+            f"{network}: estimate of {estimate[n]:.4g} USD/h cut to {most[n]:.4g}, "
+            f"{g.estimate_clip:g} times its 48-hour average",
+        )
+        for n in np.flatnonzero(high)
+    )
+    return dataclasses.replace(snapshot, networks=networks), tuple(acted)
+
+
+def feeds(snapshot: Snapshot, g: Guardrails, now: float) -> tuple[Bools, Bools, tuple[Acted, ...]]:
+    """(rigs that hold [R], networks not entered [N], what acted), for facts that are missing or
+    old at `now` (unix s). The rigs of a network without a feed hold: what they would leave for a
+    better one is not known. Without the market's facts, or an old snapshot, all rigs hold."""
+    acted: list[Acted] = []
+    hours_old = (now - snapshot.time) / 3600.0
+    everyone = not abs(hours_old) <= g.max_snapshot_age_h
+    if everyone:
+        text = f"snapshot is {_age(hours_old)}, limit {g.max_snapshot_age_h:g} h: all rigs hold"
+        acted.append(Acted("max_snapshot_age_h", None, None, text))
+    if lacking := _lacking(MARKET, snapshot.market):
+        everyone = True
+        acted.append(Acted("missing", None, None, f"no number for {lacking}: all rigs hold"))
+    feed_h = (now - snapshot.observed) / 3600.0  # [N]
+    stale = ~(np.abs(feed_h) <= g.max_feed_age_h)
+    silent = ~np.isfinite(snapshot.networks).all(-1)
+    for n in np.flatnonzero(stale | silent):
+        name, kind = snapshot.network_names[n], "missing"
+        why = f"no number for {_lacking(NETWORKS, snapshot.networks[n])}"
+        if stale[n]:
+            kind, why = "max_feed_age_h", f"feed is {_age(feed_h[n])}, limit {g.max_feed_age_h:g} h"
+        text = f"{name}: {why}: it is not entered and its rigs hold"
+        acted.append(Acted(kind, None, name, text))
+    barred = stale | silent
+    blind = ~(np.isfinite(snapshot.rigs).all(-1) & np.isfinite(snapshot.work).all(-1))
+    for r in np.flatnonzero(blind):
+        lacking = _lacking(RIGS, snapshot.rigs[r]) or "its work"
+        text = f"{snapshot.rig_names[r]}: no number for {lacking}: it holds"
+        acted.append(Acted("missing", snapshot.rig_names[r], None, text))
+    holds = blind | barred[snapshot.assignment] | everyone
+    return holds, barred, tuple(acted)
+
+
+def _lacking(names: Iterable[str], values: Floats) -> str:
+    return ", ".join(name for name, v in zip(names, values, strict=True) if not math.isfinite(v))
+
+
+def _age(hours: float) -> str:
+    return f"{hours:.2f} h old" if hours >= 0 else f"{-hours:.2f} h ahead of the clock"
+
+
+def apply(
+    orders: Ints,
+    snapshot: Snapshot,
+    account: Account,
+    bars: Bars,
+    counters: Counters,
+    g: Guardrails,
+) -> tuple[Ints, tuple[Acted, ...]]:
+    """The orders that break no guardrail, int64 [R], the others turned to hold; and what acted.
+
+    Moves are admitted from the highest expected gain on. A cap counts the rigs that are on the
+    network; one that leaves makes room once its own move is admitted.
+    """
+    rigs, networks = snapshot.work.shape
+    given = _whole(orders, rigs, networks)
+    wrong = np.flatnonzero(given < 0).tolist()
+    acted = [_stopped(snapshot, "legal", r, None, "not an order") for r in wrong]
+    rig = np.flatnonzero(given > 0)
+    there = given[rig] - 1
+    for name, blocks, why in _checks(snapshot, account, bars, counters, g):
+        stop = blocks(rig, there)
+        for r, n in zip(rig[stop].tolist(), there[stop].tolist(), strict=True):
+            acted.append(_stopped(snapshot, name, r, n, why(r, n)))
+        rig, there = rig[~stop], there[~stop]
+    tiebreak = snapshot.of("tiebreak")[rig]
+    first = np.lexsort((tiebreak, -account.gain_usd[rig, there]))
+    rig, there, full = _within_caps(rig[first], there[first], snapshot, g)
+    acted += full
+    limit, most = _most_moves(rigs, g)
+    left = max(0, most - counters.recent_moves)
+    for r, n in zip(rig[left:].tolist(), there[left:].tolist(), strict=True):
+        text = f"{most} moves an hour, and others gain more or came first"
+        acted.append(_stopped(snapshot, limit, r, n, text))
+    out = np.zeros(rigs, np.int64)
+    out[rig[:left]] = there[:left] + 1
+    return out, tuple(acted)
+
+
+Blocks = Callable[[Ints, Ints], Bools]  # moves as rigs [K] and networks [K] -> those blocked [K]
+Why = Callable[[int, int], str]  # a rig and a network -> the reason
+
+
+def _checks(
+    snapshot: Snapshot, account: Account, bars: Bars, counters: Counters, g: Guardrails
+) -> tuple[tuple[str, Blocks, Why], ...]:
+    """The guardrails that look at one move at a time, in order."""
+    denied = np.array([name in g.deny for name in snapshot.network_names])
+    known = counters.history_h >= g.min_history_h
+    known[-1] = True  # off needs no history
+    stood_h = _stood_h(snapshot, counters)
+    entry, gain_h = account.entry_usd, account.gain_usd_h
+
+    def unpaid(r: Ints, n: Ints) -> Bools:
+        entry_usd, gain_usd_h = entry[r, n], gain_h[r, n]
+        return ~((gain_usd_h >= 0) & (entry_usd <= g.max_payback_h * gain_usd_h))
+
+    return (
+        ("legal", lambda r, n: ~account.legal[r, n], lambda r, n: _illegal(snapshot, r, n)),
+        ("deny", lambda r, n: denied[n], lambda r, n: "it is on the deny list"),
+        (
+            "feed",
+            lambda r, n: bars.rig_holds[r] | bars.network_barred[n],
+            lambda r, n: "facts of the rig or of a network are missing or old",
+        ),
+        (
+            "min_history_h",
+            lambda r, n: ~known[n],
+            lambda r, n: f"known for {counters.history_h[n]:.1f} h of {g.min_history_h:g}",
+        ),
+        (
+            "min_dwell_h",
+            lambda r, n: ~(stood_h[r] >= g.min_dwell_h),
+            lambda r, n: f"{stood_h[r]:.1f} h since its last move, of {g.min_dwell_h:g}",
+        ),
+        (
+            "max_payback_h",
+            unpaid,
+            lambda r, n: (
+                f"entry of {entry[r, n]:.2f} USD for {gain_h[r, n]:+.4f} USD/h is not "
+                f"back in {g.max_payback_h:g} h"
+            ),
+        ),
+    )
+
+
+def _whole(orders: Any, rigs: int, networks: int) -> Ints:
+    """Orders as integers in 0..N, -1 for whatever is none."""
+    given = np.asarray(orders)
+    if given.shape != (rigs,) or given.dtype.kind not in "iuf":
+        return np.full(rigs, -1, np.int64)
+    with np.errstate(invalid="ignore"):
+        whole = given.astype(np.int64)
+        return np.where((whole == given) & (whole >= 0) & (whole <= networks), whole, -1)
+
+
+def _stopped(snapshot: Snapshot, name: str, r: int, n: int | None, why: str) -> Acted:
+    rig = snapshot.rig_names[r]
+    network = None if n is None else snapshot.network_names[n]
+    to = "" if network is None else f" and does not move to {network}"
+    return Acted(name, rig, network, f"{rig} holds{to}: {why}")
+
+
+def _illegal(snapshot: Snapshot, r: int, n: int) -> str:
+    if n == snapshot.assignment[r]:
+        return "it is there already"
+    if not snapshot.work[r, n] > 0:
+        return "it is not eligible"
+    return "its value is unknown" if snapshot.on("open")[n] > 0 else "closed to new rigs"
+
+
+def _stood_h(snapshot: Snapshot, counters: Counters) -> Floats:
+    """Hours since each rig began where it is, [R]: by our memory and by what the rig says, the
+    shorter of the two. A rig that never worked there says nothing."""
+    tenure = snapshot.of("tenure_h")
+    said = np.where(tenure > 0, tenure, np.inf)
+    said = np.where(snapshot.of("provisioning_h") > 0, 0.0, said)
+    return np.minimum(counters.since_move_h, said)
+
+
+def _within_caps(
+    rig: Ints, there: Ints, snapshot: Snapshot, g: Guardrails
+) -> tuple[Ints, Ints, list[Acted]]:
+    """Moves [K], best first -> those for which there is room, and what acted."""
+    rigs, names = len(snapshot.assignment), snapshot.network_names
+    share = max(1, int(g.max_network_share * rigs + 1e-9))
+    by_share = [share] * (len(names) - 1) + [rigs]  # any share of a fleet may be off
+    cap = [min(g.max_network_rigs.get(n, rigs), k) for n, k in zip(names, by_share, strict=True)]
+    room = np.array(cap) - np.bincount(snapshot.assignment, minlength=len(names))
+    arriving = np.bincount(there, minlength=len(names))
+    if not ((arriving > 0) & (arriving > room)).any():
+        return rig, there, []
+    acted, kept = [], np.ones(len(rig), bool)
+    left = room.tolist()
+    origin = snapshot.assignment[rig].tolist()
+    for k, (r, n) in enumerate(zip(rig.tolist(), there.tolist(), strict=True)):
+        if left[n] > 0:
+            left[n], left[origin[k]] = left[n] - 1, left[origin[k]] + 1
+            continue
+        kept[k] = False
+        named = cap[n] < by_share[n]
+        name = "max_network_rigs" if named else "max_network_share"
+        acted.append(_stopped(snapshot, name, r, n, f"{cap[n]} rigs there at most"))
+    return rig[kept], there[kept], acted
+
+
+def _most_moves(rigs: int, g: Guardrails) -> tuple[str, int]:
+    """The limit on moves in a trailing hour that binds, and its number."""
+    share = max(1, int(g.max_moves_share_h * rigs + 1e-9))
+    if g.max_moves_h is not None and g.max_moves_h < share:
+        return "max_moves_h", g.max_moves_h
+    return "max_moves_share_h", share
