@@ -15,6 +15,7 @@ from agents.cli import EarlierRun, earlier_run, guarded
 from agents.config import load_config
 from agents.evaluation import compare, known_rule, one_rule, rivals, trained
 from agents.terminal import plain_warnings, show_rules, show_table, status
+from agents.verdict import judge, shadow_log
 from agents.worlds import Split, make_scenario
 from env.catalog import CONFIG_DIR
 from train import REFUSED, plain
@@ -40,7 +41,10 @@ def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> None:
 
 
 def main() -> None:
-    """Resolve `run=` before Hydra composes, then do the job."""
+    """Resolve `run=` before Hydra composes, then do the job; `shadow=` has none of both."""
+    if log := shadow_log(sys.argv[1:]):
+        judge(log)
+        return
     earlier = earlier_run(sys.argv[1:])
     sys.argv[1:] = earlier.arguments
 

@@ -1,0 +1,228 @@
+"""What a shadow log says in money: the paper fleet of a bundle beside the orchestrator's own.
+
+Both fleets are valued by the same accounting on the same snapshots, hour by hour, so that what the
+accounting gets wrong is wrong for both. Pay is each rig's share of the published yield, own work in
+the pool counted; on tournaments and leases that is a model and not a fact (a rig may be pushed out,
+or find no customer), so the share of rig-hours there is told beside the result. Housing is the same
+for both and left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.serve.accounting import Rule, account
+from agents.serve.book import Book, placed, step
+from agents.serve.catalog import read_columns
+from agents.serve.columns import AVERAGES, Columns
+from agents.serve.errors import FieldError
+from agents.serve.snapshot import Ints, Snapshot, parse
+from agents.statistics import Floats
+from env.errors import InputError
+
+FULL_DAY_H = 20.0  # logged hours with which a day counts
+MAX_GAP_H = 6.0  # between two lines, beyond which nobody knows what went on
+
+Line = dict[str, Any]
+
+
+class Fleet(NamedTuple):
+    """One of the two fleets, over the hours of a log."""
+
+    usd: Floats  # [K] profit of each interval before housing, less what the moves at its end cost
+    moves: int
+    modelled: float  # share of rig-hours on tournaments and leases
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The last bundle of a log, on K intervals between its lines."""
+
+    bundle: str
+    day: Ints  # [K] days since 1970, UTC
+    hours: Floats  # [K] of each interval, 0 where it is a gap
+    ours: Fleet
+    theirs: Fleet
+    reported_usd: float  # what the orchestrator's rigs said they earned, housing added back
+    gaps: int
+
+    def full_days(self) -> tuple[Ints, Floats, Floats]:
+        """The days with hours enough, [D], profit on paper and profit of the orchestrator."""
+        days, at = np.unique(self.day, return_inverse=True)
+        full = np.bincount(at, self.hours, len(days)) >= FULL_DAY_H
+        ours, theirs = (np.zeros(len(days)) for _ in range(2))
+        np.add.at(ours, at, self.ours.usd)
+        np.add.at(theirs, at, self.theirs.usd)
+        return days[full], ours[full], theirs[full]
+
+
+def read_log(path: Path) -> Rehearsal:
+    """Value a log; an InputError names the line that is broken, and what is wrong in it."""
+    walked = _Walked("")
+    for bundle, hour in _hours(path):
+        if bundle != walked.bundle:
+            walked = _Walked(bundle)
+        walked.take(hour)
+    if walked.hours < 2:
+        raise InputError(str(path), "at least two hours of one bundle", walked.hours)
+    return walked.rehearsal()
+
+
+def _hours(path: Path) -> Iterator[tuple[str, _Hour]]:
+    """The hours of a log, each with the name of the bundle that led the paper fleet."""
+    bundle, columns, rule = "", None, None
+    for number, line in _lines(path):
+        where = f"{path}:{number}"
+        try:
+            if "manifest" in line:
+                manifest = line["manifest"]
+                columns, rule = read_columns(manifest), Rule.read(manifest["rule"])
+                bundle = str(manifest["bundle"])
+            elif columns is None or rule is None:
+                raise FieldError("manifest", "the bundle's line before any hour", sorted(line))
+            else:
+                yield bundle, _Hour.read(line, columns, rule)
+        except FieldError as error:
+            raise InputError(f"{where}: {error.path}", error.expected, error.got) from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(where, "a line of a shadow log", repr(error)) from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Line]]:
+    """The lines that hold something, with their numbers."""
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                try:
+                    line = json.loads(raw)
+                except (ValueError, RecursionError):
+                    raise InputError(f"{path}:{number}", "a line of JSON", raw[:40]) from None
+                if not isinstance(line, dict):
+                    raise InputError(f"{path}:{number}", "a JSON object", raw[:40])
+                yield number, line
+    except OSError as error:
+        raise InputError("shadow", "a log that can be read", f"{path}: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class _Hour:
+    """A line, read: what was seen, and where the paper fleet stood and went."""
+
+    snapshot: Snapshot
+    memory: Floats  # [5, N]
+    rule: Rule
+    places: Mapping[str, str]
+    orders: Mapping[str, str]
+
+    @classmethod
+    def read(cls, line: Line, columns: Columns, rule: Rule) -> _Hour:
+        snapshot = parse(line["snapshot"], columns)
+        memory = np.array([line["memory"][name] for name in snapshot.network_names], np.float64).T
+        if memory.shape != (len(AVERAGES), len(snapshot.network_names)):
+            raise FieldError("memory", f"{len(AVERAGES)} averages of each network", memory.shape)
+        places, orders = line["places"], line["orders"]
+        for key, named in (("places", places), ("orders", orders)):
+            for rig, network in named.items():
+                if network not in snapshot.network_names:
+                    raise FieldError(f"{key}.{rig}", "a network of the snapshot", network)
+        return cls(snapshot, memory, rule, places, orders)
+
+    def orders_of_others(self, before: _Hour) -> dict[str, str]:
+        """What the orchestrator did in the hour before: where each rig is now."""
+        there = before.snapshot.network_names
+        return {rig: at for rig, at in _places(self.snapshot).items() if at in there}
+
+
+class _Walked:
+    """Both fleets of one bundle. What the orchestrator did in an hour, the next one tells: so an
+    hour waits for it, and the orders of the last one count for nobody."""
+
+    def __init__(self, bundle: str) -> None:
+        self.bundle = bundle
+        self._ours, self._theirs = _Walk(), _Walk()
+        self._waiting: tuple[_Hour, float] | None = None  # and the hours before it, 0 for a gap
+        self._middle: list[float] = []  # of each interval, unix s
+        self._known_h: list[float] = []
+        self._latest, self._reported_usd, self._gaps = 0.0, 0.0, 0
+
+    @property
+    def hours(self) -> int:
+        """Hours taken."""
+        return len(self._known_h)
+
+    def take(self, hour: _Hour) -> None:
+        """Value the hour before, now that its moves are known."""
+        time = max(hour.snapshot.time, self._latest)
+        span_h = (time - self._latest) / 3600.0 if self._waiting else 0.0
+        known_h = span_h if span_h <= MAX_GAP_H else 0.0
+        self._gaps += span_h > MAX_GAP_H
+        if self._waiting is not None:
+            self._value(*self._waiting, hour.orders_of_others(self._waiting[0]))
+        self._waiting, self._latest = (hour, known_h), time
+        self._known_h.append(known_h)
+        # an hour that ends at midnight is of the day before
+        self._middle.append(time - known_h * 1800.0)
+        seen = hour.snapshot
+        if known_h > 0:
+            earned = seen.of("last_net_usd") + seen.of("housing_usd_h") * known_h
+            self._reported_usd += float(np.nansum(earned))
+
+    def rehearsal(self) -> Rehearsal:
+        """What it came to."""
+        if self._waiting is not None:
+            hour, known_h = self._waiting
+            self._value(dataclasses.replace(hour, orders={}), known_h, {})
+        return Rehearsal(
+            bundle=self.bundle,
+            day=(np.array(self._middle) // 86_400).astype(np.int64),
+            hours=np.array(self._known_h),
+            ours=self._ours.fleet(),
+            theirs=self._theirs.fleet(),
+            reported_usd=self._reported_usd,
+            gaps=self._gaps,
+        )
+
+    def _value(self, hour: _Hour, known_h: float, done: Mapping[str, str]) -> None:
+        self._ours.step(hour, hour.places, hour.orders, known_h)
+        self._theirs.step(hour, _places(hour.snapshot), done, known_h)
+
+
+class _Walk:
+    """One fleet through the hours, each from the places that the log says."""
+
+    def __init__(self) -> None:
+        self._usd: list[float] = []
+        self._moves = 0
+        self._rig_hours = self._modelled = 0.0
+
+    def step(
+        self, hour: _Hour, places: Mapping[str, str], orders: Mapping[str, str], dt_h: float
+    ) -> None:
+        book = Book(places)
+        seen = placed(book, hour.snapshot)
+        index = {name: n for n, name in enumerate(seen.network_names)}
+        wanted = [index.get(orders.get(rig, ""), -1) + 1 for rig in seen.rig_names]
+        after = step(book, seen, account(seen, hour.memory, hour.rule), np.array(wanted), dt_h)
+        self._usd.append(after.usd)
+        self._moves += sum(after.place[rig] != place for rig, place in _places(seen).items())
+        modelled = (seen.on("slots") > 0) | (seen.on("lease") > 0)
+        self._modelled += float(modelled[seen.assignment].sum()) * dt_h
+        self._rig_hours += len(seen.rig_names) * dt_h
+
+    def fleet(self) -> Fleet:
+        """What the walk came to."""
+        share = self._modelled / self._rig_hours if self._rig_hours else 0.0
+        return Fleet(np.array(self._usd), self._moves, share)
+
+
+def _places(snapshot: Snapshot) -> dict[str, str]:
+    """By rig, the network that it is on."""
+    at = (snapshot.network_names[n] for n in snapshot.assignment.tolist())
+    return dict(zip(snapshot.rig_names, at, strict=True))
