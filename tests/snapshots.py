@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.outlook import Observation
-from agents.serve.accounting import Rule
+from agents.serve.accounting import Account, Rule, account
 from agents.serve.columns import MARKET, NETWORKS, RIGS, Columns, Field, Group
 from agents.serve.snapshot import Snapshot
 from env.observation import NETWORK_DERIVED, facts
@@ -38,6 +38,7 @@ COLUMNS = Columns(
     min_gpus=np.zeros(1),
 )
 
+NOW = 1.8e9  # s since 1970
 RIG = {"gpu_count": 1.0, "up": 1.0, "score": 1.0, "tenure_h": 100.0, "tiebreak": 0.5}
 NETWORK = {"up": 1.0, "open": 1.0, "load": 1.0, "outside_work": 1000.0, "token_usd": 2.0}
 OFF = {"up": 1.0, "open": 1.0, "token_usd": 1.0}
@@ -75,6 +76,18 @@ def by_hand(
     )
     estimate, token = snapshot.on("estimate_usd"), snapshot.on("token_usd")
     return snapshot, np.stack([estimate] * 3 + [token] * 2)
+
+
+def valued(snapshot: Snapshot) -> Account:
+    """The account of a rule that always looks, on averages that have stood still."""
+    estimate, token = snapshot.on("estimate_usd"), snapshot.on("token_usd")
+    return account(snapshot, np.stack([estimate] * 3 + [token] * 2), even())
+
+
+def fed(snapshot: Snapshot, **changes: Any) -> Snapshot:
+    """The snapshot as read just now."""
+    observed = np.full(len(snapshot.network_names), NOW)
+    return replace(snapshot, time=NOW, observed=observed, **changes)
 
 
 def lived(

@@ -202,10 +202,7 @@ def _checks(
         (
             "max_payback_h",
             unpaid,
-            lambda r, n: (
-                f"entry of {entry[r, n]:.2f} USD for {gain_h[r, n]:+.4f} USD/h is not "
-                f"back in {g.max_payback_h:g} h"
-            ),
+            lambda r, n: _unpaid(entry[r, n], gain_h[r, n], g.max_payback_h),
         ),
     )
 
@@ -233,6 +230,12 @@ def _illegal(snapshot: Snapshot, r: int, n: int) -> str:
     if not snapshot.work[r, n] > 0:
         return "it is not eligible"
     return "its value is unknown" if snapshot.on("open")[n] > 0 else "closed to new rigs"
+
+
+def _unpaid(entry_usd: float, gain_usd_h: float, most_h: float) -> str:
+    if gain_usd_h < 0:
+        return f"it would earn {-gain_usd_h:.4f} USD an hour less there"
+    return f"{entry_usd:.2f} USD of entry, at {gain_usd_h:.4f} an hour not back in {most_h:g} h"
 
 
 def _stood_h(snapshot: Snapshot, counters: Counters) -> Floats:

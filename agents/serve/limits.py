@@ -51,7 +51,7 @@ def settings(part: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
     for a name that is unknown and a value of the wrong type or out of range."""
     names = [f.name for f in dataclasses.fields(Guardrails)]
     values: dict[str, Any] = {}
-    for source in (part, overrides or {}):
+    for source in (part, {} if overrides is None else overrides):
         if not isinstance(source, Mapping):
             raise FieldError("guardrails", "a mapping of names to values", source)
         for name, value in source.items():
