@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -30,10 +30,14 @@ class _Pairs(list[tuple[str, Any]]):
     """An object's keys and values, in which a key may come twice."""
 
 
-def load(source: bytes | str, path: str) -> Any:
-    """The value that a JSON text holds; `FieldError` if it is none, or a key comes twice in it."""
+def load(source: bytes | str, path: str, finite: bool = False) -> Any:
+    """The value that a JSON text holds; `FieldError` if it is none, or a key comes twice in it.
+
+    finite: refuse NaN and Infinity, which Python reads though JSON has no such numbers.
+    """
     try:
-        return _loaded(source.decode() if isinstance(source, bytes) else source, path)
+        text = source.decode() if isinstance(source, bytes) else source
+        return _loaded(text, path, _refuse if finite else float)
     except FieldError:
         raise
     except RecursionError:
@@ -42,12 +46,16 @@ def load(source: bytes | str, path: str) -> Any:
         raise FieldError(path, "JSON in UTF-8", str(error)) from None
 
 
-def _loaded(text: str, path: str) -> Any:
+def _loaded(text: str, path: str, constant: Callable[[str], float]) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
     except _RepeatedError:
         where = _repeated(json.loads(text, object_pairs_hook=_Pairs), path)
         raise FieldError(where, "each key once", "it twice") from None
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
