@@ -178,6 +178,6 @@ def _usd(usd: float) -> str:
     """Whole dollars from 1,000 on, cents from 1 on, else three significant digits."""
     if abs(usd) >= 1000.0 or usd == 0.0:
         return f"{usd:,.0f} USD"
-    if abs(usd) >= 1.0:
+    if round(abs(usd), 2) >= 1.0:
         return f"{usd:,.2f} USD"
     return f"{usd:.{min(12, 2 - math.floor(math.log10(abs(usd))))}f} USD"

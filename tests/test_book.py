@@ -1,0 +1,170 @@
+"""Virtual fleets: worked examples, and the laws that make two books comparable."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from snapshots import Rig, by_hand, even, lived, valued
+
+from agents.serve.accounting import account, rule_orders
+from agents.serve.book import Book, placed, step
+from agents.serve.snapshot import Snapshot
+
+A, B, OFF = 1, 2, 3  # orders on the networks below
+
+
+def two_rigs() -> Snapshot:
+    """rig-0 on a, paid 1 USD/h there and 3 on b; rig-1 on b, paid 3 and 1; b costs 10 to enter."""
+    deep = {"outside_work": 1e12}
+    networks = {
+        "a": {**deep, "estimate_usd": 1.0},
+        "b": {**deep, "estimate_usd": 3.0, "burn_usd": 10.0},
+    }
+    rigs: list[Rig] = [{"on": "a", "leaving_usd": 4.0}, {"on": "b", "leaving_usd": 5.0}]
+    return by_hand(rigs, networks)[0]
+
+
+def after(book: Book, snapshot: Snapshot, orders: list[int], dt_h: float = 1.0) -> Book:
+    return step(book, snapshot, valued(snapshot), np.array(orders, np.int64), dt_h)
+
+
+def test_hours_are_paid_where_the_rigs_stood_and_moves_after_them() -> None:
+    book = Book({"rig-0": "a", "rig-1": "b"}, 100.0)
+    found = after(book, two_rigs(), [B, 0], dt_h=2.0)
+    # 2 h of 1 + 3 USD, then 10 USD to enter b and 4 USD to leave a
+    assert found.usd == pytest.approx(100.0 + 2.0 * 4.0 - 14.0)
+    assert found.place == {"rig-0": "b", "rig-1": "b"}
+
+
+def test_a_virtual_rig_pays_to_enter_even_where_the_real_one_stands() -> None:
+    book = Book({"rig-0": "a", "rig-1": "a"})
+    found = after(book, two_rigs(), [0, B], dt_h=1.0)
+    # what leaving a would cost is not known: the real rig-1 is on b
+    assert found.usd == pytest.approx(2.0 - 10.0)
+    assert found.place == {"rig-0": "a", "rig-1": "b"}
+
+
+def test_ordering_where_it_stands_or_to_hold_costs_nothing() -> None:
+    book = Book({"rig-0": "b", "rig-1": "b"})
+    found = after(book, two_rigs(), [B, 0])
+    assert (found.place, found.usd) == (book.place, pytest.approx(6.0))
+
+
+def test_rigs_that_appear_start_where_they_are_and_those_that_vanish_stop_earning() -> None:
+    book = Book({"rig-0": "b", "gone": "b"}, 1.0)
+    found = after(book, two_rigs(), [0, 0])
+    assert found.usd == pytest.approx(1.0 + 3.0)  # rig-1 is new: unpaid for the hour before
+    assert found.place == {"rig-0": "b", "rig-1": "b"}
+    assert after(Book(), two_rigs(), [B, 0]).place == {"rig-0": "b", "rig-1": "b"}
+
+
+def test_a_rig_on_a_network_that_vanished_goes_on_where_it_really_is() -> None:
+    found = after(Book({"rig-0": "gone", "rig-1": "b"}), two_rigs(), [0, 0])
+    assert found.place == {"rig-0": "a", "rig-1": "b"}
+    assert found.usd == pytest.approx(1.0 + 3.0)
+
+
+@pytest.mark.parametrize("fault", ["closed", "not eligible", "unknown cost"])
+def test_an_order_that_cannot_be_carried_out_is_a_hold(fault: str) -> None:
+    snapshot = two_rigs()
+    if fault == "closed":
+        snapshot.on("open")[1] = 0.0
+    elif fault == "not eligible":
+        snapshot.work[0, 1] = 0.0
+    else:
+        snapshot.on("burn_usd")[1] = math.nan
+    book = Book({"rig-0": "a", "rig-1": "b"})
+    found = after(book, snapshot, [B, 0])
+    assert (found.place, found.usd) == (book.place, pytest.approx(4.0))
+
+
+def test_an_unknown_yield_earns_nothing_and_spoils_nothing() -> None:
+    snapshot = two_rigs()
+    snapshot.on("estimate_usd")[1] = math.nan
+    found = after(Book({"rig-0": "a", "rig-1": "b"}), snapshot, [0, 0])
+    assert found.usd == pytest.approx(1.0)
+
+
+def test_a_placed_snapshot_is_that_of_a_fleet_which_stands_there() -> None:
+    book = Book({"rig-0": "b", "rig-1": "b"})
+    seen = placed(book, two_rigs())
+    assert seen.assignment.tolist() == [1, 1]
+    assert seen.on("own_work").tolist() == [0.0, 2.0, 0.0]
+    assert seen.on("own_rigs").tolist() == [0.0, 2.0, 0.0]
+    assert seen.of("leaving_usd").tolist() == [0.0, 5.0]
+    assert two_rigs().assignment.tolist() == [0, 1]
+
+
+def test_a_book_that_follows_the_fleet_earns_its_present_pay_exactly() -> None:
+    """Conservation: along a lived world, hold orders where the fleet really is."""
+    rule = even(horizon_h=125.0)
+    rng = np.random.default_rng(5)
+
+    def stay(seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.zeros(seen["action_mask"].shape[:2], dtype=torch.int64)
+
+    book, expected = Book(), 0.0
+    for _, _, snapshot, memory in lived("mixed", "core", stay, hours=12, seeds=[3]):
+        here = {
+            rig: snapshot.network_names[n]
+            for rig, n in zip(snapshot.rig_names, snapshot.assignment, strict=True)
+        }
+        book = Book(here, book.usd)  # a tournament may have moved a rig to off
+        found = account(snapshot, memory, rule)
+        dt_h = float(rng.uniform(0.5, 2.0))
+        book = step(book, snapshot, found, np.zeros(len(here), np.int64), dt_h)
+        rows = np.arange(len(here))
+        expected += float(found.now[rows, snapshot.assignment].sum()) * dt_h
+        assert book.usd == pytest.approx(expected, rel=1e-12)
+        assert book.place == here
+    assert expected != 0.0
+
+
+orders = st.lists(st.integers(0, 3), min_size=2, max_size=2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    same=st.lists(orders, max_size=3),
+    mine=st.lists(orders, min_size=1, max_size=4),
+    usd=st.floats(-1e3, 1e3),
+)
+def test_books_differ_by_their_orders_alone(
+    same: list[list[int]], mine: list[list[int]], usd: float
+) -> None:
+    snapshot = two_rigs()
+    first = second = Book()
+    for order in same:
+        first, second = after(first, snapshot, order), after(second, snapshot, order)
+    assert first == second
+    ahead = replace(second, usd=second.usd + usd)
+    for order in mine:  # and money already made changes no later difference
+        second, ahead = after(second, snapshot, order), after(ahead, snapshot, order)
+    assert ahead.place == second.place
+    assert ahead.usd - second.usd == pytest.approx(usd, abs=1e-9)
+
+
+def test_the_rules_book_beats_holding_on_yields_that_stand_still() -> None:
+    # the rule moves for what pays back within its horizon; when nothing changes it comes out ahead
+    rule = even(horizon_h=50.0)
+    snapshot = two_rigs()
+    held = follows = Book({"rig-0": "a", "rig-1": "b"})
+    for _ in range(51):
+        held = after(held, snapshot, [0, 0])
+        seen = placed(follows, snapshot)
+        ordered = rule_orders(seen, valued(seen), rule)
+        follows = after(follows, snapshot, ordered.tolist())
+    assert follows.place == {"rig-0": "b", "rig-1": "b"}
+    # 50 h at 2 USD more, the first hour still on a, less 14 USD to leave a and enter b
+    assert follows.usd - held.usd == pytest.approx(50 * 2.0 - 14.0)
+
+
+def test_an_empty_fleet_keeps_its_book() -> None:
+    snapshot, _ = by_hand([], {"a": {}})
+    assert after(Book({}, 7.0), snapshot, []) == Book({}, 7.0)
