@@ -27,8 +27,14 @@ _ADVICE = (
 ELSEWHERE = ("fleet", "network", "market", "horizon", "device", "threads", "evaluation")
 
 
-def guarded(job: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
-    """Run a job; bad input leaves with exit code 2, an interrupt with 130, both with one line.
+def guarded(
+    job: Callable[[], T],
+    *,
+    also: tuple[type[Exception], ...] = (),
+    failed: tuple[type[Exception], ...] = (),
+) -> T:
+    """Run a job; bad input leaves with exit code 2, an interrupt with 130, what failed of itself
+    with 1, each with one line.
 
     Called inside Hydra's task too: Hydra adds a line of its own to what passes through it.
     """
@@ -38,6 +44,9 @@ def guarded(job: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> 
     except refused as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except failed as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         raise SystemExit(130) from None

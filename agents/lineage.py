@@ -1,8 +1,9 @@
-"""What a run's results came from, by SHA-256: data and configuration, checkpoint, scores."""
+"""What a run's results came from, by SHA-256: data, checkpoint, scores and bundle."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,23 @@ def write_lineage(run: Path, market: dict[str, Any]) -> Digests:
     digests = {stage: digest(files) for stage, files in stages.items()}
     write_atomic(run / "lineage.json", to_json(digests))
     return digests
+
+
+def read_lineage(run: Path) -> Digests:
+    """What `write_lineage` left; nothing where a run has not got so far."""
+    path = run / "lineage.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def add_bundle(run: Path, bundle: Path) -> None:
+    """Make a bundle the last link of a run's `lineage.json`."""
+    digests = read_lineage(run) | {"bundle": digest(bundle_files(bundle))}
+    write_atomic(run / "lineage.json", to_json(digests))
+
+
+def bundle_files(bundle: Path) -> list[Path]:
+    """The files of a bundle."""
+    return sorted(bundle.iterdir())
 
 
 def digest(files: list[Path]) -> dict[str, str]:

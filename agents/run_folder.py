@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
@@ -32,15 +33,46 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def write_folder_atomic(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write into a new folder that appears under its name only when it is complete."""
+    """Let `fill` write into a new folder that appears under its name only when it is complete.
+
+    A folder that is there already is replaced: on Linux in one step, so that a reader finds the old
+    one or the new; elsewhere the name is free for an instant.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         fill(draft)
+        if not path.exists():
+            os.replace(draft, path)
+        elif not _exchanged(draft, path):
+            _replaced(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two folders in one step; False where the system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here = ctypes.c_int(_AT_FDCWD)
+    return renameat2(here, os.fsencode(one), here, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
+def _replaced(draft: Path, path: Path) -> None:
+    """Put a folder in another's place in two steps; the old one is back if the second fails."""
+    retired = draft.with_name(f"{draft.name}.old")
+    os.replace(path, retired)
+    try:
         os.replace(draft, path)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        os.replace(retired, path)
         raise
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux: fcntl.h, linux/fs.h
 
 
 def to_json(value: Any) -> str:

@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Tuned:
 
     rules: dict[str, Rule]
     best: str  # the one that did best there: the opponent to beat
+    net_usd_rig_day: dict[str, float] = field(default_factory=dict)  # of each rule there
 
 
 @typed(config=STRICT)
@@ -177,7 +178,8 @@ def _tuned(record: Record) -> Tuned:
     if record.best not in record.rules:
         raise InputError("tuned: best", f"one of {', '.join(record.rules)}", record.best)
     rules = {name: make_rule(name, row.knobs, "tuned") for name, row in record.rules.items()}
-    return Tuned(rules, record.best)
+    nets = {name: row.net_usd_rig_day for name, row in record.rules.items()}
+    return Tuned(rules, record.best, nets)
 
 
 def _facts(scenario: Scenario) -> dict[str, Any]:

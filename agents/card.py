@@ -1,0 +1,114 @@
+"""The model card of a bundle: what it is, what it was shown, how good it is, where it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Plain = dict[str, Any]
+
+
+def model_card(manifest: Plain, worlds: str) -> str:
+    """`MODEL_CARD.md`, from the bundle's own manifest and the training worlds in words; what it
+    tells follows Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019)."""
+    provenance = manifest["provenance"]
+    return f"""\
+# {manifest["bundle"]}
+
+A policy that says for every rig of a GPU fleet whether it should stay on its network or move to
+another one. It was trained by reinforcement learning in a simulator and never saw a real payout.
+
+## What it is
+
+* An actor that treats rigs and networks as sets: any number of both, in any order, also networks
+  that it was not trained on. A network is its published numbers and rules, and has no name to it.
+* `policy.onnx` takes facts in physical units and a memory of five moving averages and returns
+  orders; features, masks and the choice are inside. `policy.safetensors` holds the same weights,
+  with the critic's, for training on.
+* Code: commit {provenance["commit"] or "unknown"}; configuration {provenance["config_hash"]}, seed
+  {provenance["seed"]}; weights of step {provenance["step"]}.
+
+## Intended use
+
+Hourly decisions for a fleet whose operator can state the facts of `snapshot.schema.json`, behind
+the guardrails of this bundle. First in shadow mode, beside what decides today. Not for decisions
+within minutes, not for buying or selling tokens, not where nobody watches.
+
+## Training
+
+Simulated worlds: {worlds}.
+{_ranges(manifest["training"])}
+## How good
+
+{_scores(manifest["scores"])}
+
+Simulated profit is not real profit: the worlds' numbers are dated defaults, and many of them are
+assumptions, marked as such in their files.
+
+## Parity with torch
+
+{_parity(manifest["parity"])}
+
+## Guardrails
+
+They act after the network and an operator can change them; each that acts says so.
+
+{_guardrails(manifest["guardrails"])}
+
+Outside the training range, or when it has fallen behind it by the regret budget, the policy gives
+way to the tuned rule `{manifest["rule"]["name"]}`.
+
+## Limits
+
+* Estimates that are wrong for long (a network that publishes and does not pay) are believed until
+  payouts show it: the policy sees the last hour's earnings of each rig, not a network's history.
+* It knows no contract, tax or counterparty; a network that must not be used belongs on the deny
+  list.
+* Rules and prices that no simulated world had are beyond it, even where no guardrail notices.
+
+## Licence
+
+MIT, as the code it comes from.
+"""
+
+
+def _ranges(training: Plain) -> str:
+    if not training:
+        return ""
+    return "What these worlds showed is in `manifest.json` under `training`.\n"
+
+
+def _scores(scores: Plain) -> str:
+    if not scores:
+        return "The run has not been evaluated."
+    gap, low, high = (scores[f"gap_closed{part}"] for part in ("", "_low", "_high"))
+    known = None not in (gap, low, high)
+    closed = f"{gap:.0%} (95 % interval {low:.0%} to {high:.0%})" if known else "not defined"
+    return f"""\
+In {scores["worlds"]} {scores["split"]} worlds of {scores["rigs"]} rigs and {scores["horizon_h"]} \
+hours that no training saw, net USD per rig-day:
+
+| this policy | tuned rule ({scores["opponent"]}) | perfect foresight (bound) |
+|---|---|---|
+| {scores["policy_usd_rig_day"]:.2f} | {scores["opponent_usd_rig_day"]:.2f} | \
+{scores["clairvoyant_usd_rig_day"]:.2f} |
+
+Share of the gap between rule and bound that it closes: {closed}. Verdict: {scores["verdict"]}. \
+{scores["moves_rig_day"]:.2f} moves per rig and day."""
+
+
+def _parity(parity: Plain) -> str:
+    lines = [
+        "| rigs | decisions | compared | not compared | differing | largest difference of logits |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rigs, found in parity["rigs"].items():
+        lines.append(
+            f"| {rigs} | {found['decisions']} | {found['compared']} | {found['close']} | "
+            f"{found['differing']} | {found['max_logit_difference']:.1e} |"
+        )
+    said = f"\n\nCompared is where torch's margin is over {parity['margin']:g} of probability."
+    return "\n".join(lines) + said
+
+
+def _guardrails(guardrails: Plain) -> str:
+    return "\n".join(f"* `{name}`: {value}" for name, value in guardrails.items())

@@ -1,0 +1,84 @@
+"""The policy's graph as an ONNX file; onnx and torch's exporter are used here and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+import onnx
+import torch
+from onnxscript import FLOAT
+from onnxscript import opset18 as op
+from torch.export import Dim
+
+from agents.graph import Answer, Inputs, PolicyGraph
+
+OPSET = 18
+_WORLDS, _RIGS, _NETWORKS = Dim("worlds"), Dim("rigs"), Dim("networks")
+_DYNAMIC = Inputs(
+    rigs={0: _WORLDS, 1: _RIGS},  # type: ignore[arg-type] # the axes, in place of tensors
+    networks={0: _WORLDS, 1: _NETWORKS},  # type: ignore[arg-type]
+    work={0: _WORLDS, 1: _RIGS, 2: _NETWORKS},  # type: ignore[arg-type]
+    assignment={0: _WORLDS, 1: _RIGS},  # type: ignore[arg-type]
+    market={0: _WORLDS},  # type: ignore[arg-type]
+    memory={0: _WORLDS, 2: _NETWORKS},  # type: ignore[arg-type]
+    dt_h=None,  # type: ignore[arg-type]
+)
+
+
+def to_onnx(graph: PolicyGraph, example: Inputs) -> bytes:
+    """The graph for any number of worlds, rigs and networks, with its weights inside.
+
+    example: inputs of at least two worlds, rigs and networks. The exporter's own optimiser is left
+    out: it drops `+ 1e-9` as if it were zero, so that 0 / 0 becomes NaN. What the exporter notes
+    beside nodes (source lines and paths of the machine) is taken out.
+    """
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            graph,
+            tuple(example),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.log_sigmoid.default: _log_sigmoid},
+            dynamic_shapes=tuple(_DYNAMIC),
+            input_names=list(Inputs._fields),
+            output_names=list(Answer._fields),
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _log_sigmoid(x: FLOAT) -> FLOAT:
+    """log(1 / (1 + exp(-x))), accurate in the tail: onnxruntime's Sigmoid is 0 below some -17, and
+    the exporter's own translation is the logarithm of it."""
+    return op.Neg(op.Softplus(op.Neg(x)))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take out notes and names of tools, which say where and by whom the file was made."""
+    graph = model.graph
+    named = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
+    for part in (model, graph, *graph.node, *named):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on its own insides from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
