@@ -14,7 +14,8 @@ from typing import Any
 from .document import load
 from .errors import BundleError, FieldError
 
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
+_VARINT, _BYTES = 0, 2  # wire types
+_FIXED = {1: 8, 5: 4}  # bytes of the other two
 _PARTS = {  # fields of each message that hold a message which matters here
     "model": {7: "graph", 8: "operators"},
     "graph": {1: "node", 5: "tensor"},
@@ -22,17 +23,17 @@ _PARTS = {  # fields of each message that hold a message which matters here
     "attribute": {5: "tensor", 10: "tensor"},
 }
 _REFUSED = {  # what the exporter never writes, and where a file could reach out or run long
-    ("model", 20): "a training graph",
-    ("model", 25): "functions",
-    ("graph", 15): "sparse tensors",
-    ("attribute", 6): "a graph in a graph",
-    ("attribute", 11): "graphs in a graph",
-    ("attribute", 22): "sparse tensors",
-    ("attribute", 23): "sparse tensors",
-    ("tensor", 13): "data outside the file",
-    ("tensor", 14): "data outside the file",
+    "model": {20: "a training graph", 25: "functions"},
+    "graph": {15: "sparse tensors"},
+    "attribute": {
+        6: "a graph in a graph",
+        11: "a graph in a graph",
+        22: "sparse tensors",
+        23: "sparse tensors",
+    },
+    "tensor": {13: "data outside the file", 14: "data outside the file"},
 }
-_DOMAINS = {("operators", 1), ("node", 7)}
+_DOMAINS = {"operators": 1, "node": 7}  # the field that names where an operator comes from
 _STANDARD = (b"", b"ai.onnx")
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8}
 _BITS |= {"U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8}
@@ -42,71 +43,66 @@ def check_onnx(model: bytes, name: str) -> None:
     """`BundleError` unless the model is whole in itself: standard operators, no outside data, no
     functions and no graph within its graph (so no loop)."""
     try:
-        _walk(memoryview(model), name)
+        _walk(model, name)
     except (IndexError, ValueError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{name}: not an ONNX model ({error})") from None
 
 
-def _walk(model: memoryview, name: str) -> None:
-    waiting = [("model", model)]
+def _walk(model: bytes, name: str) -> None:
+    waiting = [("model", 0, len(model))]
     graphs = 0
     while waiting:
-        kind, message = waiting.pop()
+        kind, begin, end = waiting.pop()
         graphs += kind == "graph"
-        parts = _PARTS.get(kind, {})
-        for number, wire, value in _fields(message):
-            if (kind, number) in _REFUSED and not (wire == _VARINT and value == 0):
-                raise BundleError(f"{name}: holds {_REFUSED[kind, number]}")
-            if number not in parts and (kind, number) not in _DOMAINS:
+        parts, refused, domain = _PARTS.get(kind, {}), _REFUSED.get(kind, {}), _DOMAINS.get(kind)
+        for number, wire, start, stop in _fields(model, begin, end):
+            if number in refused and not (wire == _VARINT and model[start:stop] == b"\0"):
+                raise BundleError(f"{name}: holds {refused[number]}")
+            if number not in parts and number != domain:
                 continue
-            if not isinstance(value, memoryview):
+            if wire != _BYTES:
                 raise ValueError(f"wire type {wire} of field {number} of a {kind}")
             if number in parts:
-                waiting.append((parts[number], value))
-            elif value not in _STANDARD:
-                domain = ascii(bytes(value[:40]))
-                raise BundleError(f"{name}: operators of another domain than ONNX's: {domain}")
+                waiting.append((parts[number], start, stop))
+            elif model[start:stop] not in _STANDARD:
+                foreign = ascii(model[start:stop][:40])
+                raise BundleError(f"{name}: operators of another domain than ONNX's: {foreign}")
     if graphs != 1:
         raise ValueError(f"{graphs} graphs")
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """(number, wire type, value) of each field of a message."""
-    at, end = 0, len(message)
+def _fields(model: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, wire type, and where the value begins and ends, of each field of a message."""
     while at < end:
-        tag, at = _varint(message, at)
+        tag, at = (model[at], at + 1) if model[at] < 0x80 else _varint(model, at)
         if tag >> 32:  # a parser that keeps 32 bits would see another field
             raise ValueError("a field number of more than 29 bits")
-        wire = tag & 7
-        value: int | memoryview
-        if wire == _VARINT:
-            value, at = _varint(message, at)
+        wire, start = tag & 7, at
+        if wire == _BYTES:
+            size, start = (model[at], at + 1) if model[at] < 0x80 else _varint(model, at)
+            at = start + size
+        elif wire == _VARINT:
+            at = at + 1 if model[at] < 0x80 else _varint(model, at)[1]
+        elif wire in _FIXED:
+            at += _FIXED[wire]
         else:
-            if wire == _BYTES:
-                size, at = _varint(message, at)
-            elif wire in (_EIGHT_BYTES, _FOUR_BYTES):
-                size = 8 if wire == _EIGHT_BYTES else 4
-            else:
-                raise ValueError(f"wire type {wire}")
-            value, at = message[at : at + size], at + size
-            if at > end:
-                raise ValueError("cut short")
-        yield tag >> 3, wire, value
+            raise ValueError(f"wire type {wire}")
+        if at > end:
+            raise ValueError("cut short")
+        yield tag >> 3, wire, start, at
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = message[at]
-    if value < 0x80:
-        return value, at + 1
-    value &= 0x7F
-    for shift in range(7, 70, 7):
+def _varint(model: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, lowest first, and where the next thing begins."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = model[at]
         at += 1
-        byte = message[at]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at + 1
+            return value, at
     raise ValueError("a number of more than ten bytes")
 
 
