@@ -83,31 +83,35 @@ def account(snapshot: Snapshot, memory: Floats, rule: Rule) -> Account:
 def _account(snapshot: Snapshot, memory: Floats, rule: Rule) -> Account:
     on, of = snapshot.on, snapshot.of
     rows, at = np.arange(len(snapshot.assignment)), snapshot.assignment
-    work = snapshot.work  # [R, N]
+    work = snapshot.work  # [R, N]; large arrays are reused in place, to fetch less memory
     mine = work[rows, at]  # [R]
-    kept = 1.0 - on("lockup")  # [N]
-    energy = np.multiply.outer(of("owned") * of("power_kw") * of("tariff_usd_kwh"), on("load"))
     outside, own = on("outside_work"), on("own_work")
-    pool = outside + own + work  # [R, N]
-    pool[rows, at] = (outside + own)[at]  # own work counts the rig already where it is
-    share = np.divide(outside, pool, out=np.zeros_like(pool), where=pool != 0)
-    paid = work * share  # work that is paid at the published yield
+    paid = outside + own + work  # the pool with the rig in it
+    paid[rows, at] = (outside + own)[at]  # own work counts the rig already where it is
+    np.divide(outside, paid, out=paid, where=paid != 0)  # the share of the yield that is left
+    paid *= work  # work that is paid at the published yield
+    energy = np.multiply.outer(of("owned") * of("power_kw") * of("tariff_usd_kwh"), on("load"))
+    kept = 1.0 - on("lockup")  # [N]
+    forecast = np.asarray(rule.weights) @ memory[ESTIMATE_AVERAGES] * kept  # [N]
     left = _left_by_others(outside, own, rule.marginal)  # [N]
     left_here = _left_by_others(outside[at], own[at] - mine, rule.marginal)  # [R]
-    forecast = np.asarray(rule.weights) @ memory[ESTIMATE_AVERAGES]  # [N]
-    value = paid * (forecast * kept * left) - energy
-    here = paid[rows, at] * (forecast * kept)[at] * left_here - energy[rows, at]
-    value[rows, at] = here
-    running = np.multiply.outer(of("up"), on("up")) != 0
-    now = np.where(running, paid * (on("estimate_usd") * kept) - energy, 0.0)
+    value = paid * (forecast * left)
+    value[rows, at] = paid[rows, at] * forecast[at] * left_here
+    value -= energy
+    here = value[rows, at]
+    now = paid * (on("estimate_usd") * kept)
+    now -= energy
+    now[~((of("up") > 0)[:, None] & (on("up") > 0))] = 0.0
     lost = value if rule.name != UNDILUTED_ENTRY else work * (memory[EMA_48H] * kept) - energy
-    lost_h = on("provisioning_h") + on("warmup_h")
-    entering = np.maximum(lost, 0.0) * lost_h + (on("gas_usd") + on("burn_usd"))
+    entering = np.maximum(lost, 0.0)
+    entering *= on("provisioning_h") + on("warmup_h")
+    entering += on("gas_usd") + on("burn_usd")
     entry = entering + of("leaving_usd")[:, None]
     entry[rows, at] = 0.0
     gain_h = value - here[:, None]
     gain = gain_h - (rule.margin * np.abs(here))[:, None]
-    gain = gain * rule.horizon_h - entry
+    gain *= rule.horizon_h
+    gain -= entry
     legal = (work > 0) & (on("open") > 0) & np.isfinite(gain) & np.isfinite(now)
     legal[rows, at] = False
     return Account(value, now, here, entering, entry, gain_h, gain, legal)

@@ -123,7 +123,7 @@ def _told(
         _or_none(flip),
         [models[a] + models[b] for a, b in zip(origin.tolist(), there.tolist(), strict=True)],
     )
-    return [Move(*row) for row in zip(*columns, strict=True)]
+    return list(map(Move._make, zip(*columns, strict=True)))
 
 
 def flip_token_usd(
@@ -167,7 +167,7 @@ def _models(snapshot: Snapshot) -> list[tuple[str, ...]]:
 
 
 def _or_none(values: Floats) -> list[float | None]:
-    return [v if math.isfinite(v) else None for v in values.tolist()]
+    return [None if math.isinf(v) or v != v else v for v in values.tolist()]
 
 
 def _signed(usd: float) -> str:
