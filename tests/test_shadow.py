@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+import evaluate
 from agents.anytime import FIRST_DAY, confidence_sequence, margin
+from agents.shadow import Fleet, Rehearsal, read_log
 from agents.statistics import Floats
+from agents.verdict import Verdict, shadow_log
+from env.errors import InputError
 
 YEAR = 365
 
@@ -93,3 +103,197 @@ def test_a_series_without_variance_has_no_width() -> None:
     assert low[-1] == pytest.approx(3.0)
     assert high[-1] == pytest.approx(3.0)
     assert mean[-1] == pytest.approx(3.0)
+
+
+DATE = datetime(2026, 3, 1, tzinfo=UTC)
+STAY = "akash"
+
+
+@pytest.fixture(scope="session")
+def manifest(bundle: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())
+    return data
+
+
+@pytest.fixture(scope="session")
+def recorded(bundle: Path) -> dict[str, Any]:
+    """A recorded snapshot, every rig of it on one network where it can work."""
+    golden = json.loads((bundle / "golden.json").read_text())
+    snapshot: dict[str, Any] = golden["sequences"][0]["hours"][0]["snapshot"]
+    return {**snapshot, "rigs": {n: r | {"network": STAY} for n, r in snapshot["rigs"].items()}}
+
+
+def _hour(snapshot: dict[str, Any], k: float, **changed: Any) -> dict[str, Any]:
+    """A line of the log `k` hours after the start, in which nothing moves unless said."""
+    time = (DATE + timedelta(hours=k)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    names = [*snapshot["networks"], "off"]
+    line = {
+        "snapshot": {**snapshot, "time": time},
+        "memory": {name: [0.1, 0.1, 0.1, 1.0, 1.0] for name in names},
+        "bundle": "any",
+        "source": "policy",
+        "places": {rig: row["network"] for rig, row in snapshot["rigs"].items()},
+        "orders": {},
+        "since": {},
+    }
+    return line | changed
+
+
+def _log(path: Path, manifest: dict[str, Any], lines: list[dict[str, Any]]) -> Path:
+    header = {"log": "shadow", "schema": 1, "manifest": manifest}
+    path.write_text("".join(json.dumps(line) + "\n" for line in (header, *lines)))
+    return path
+
+
+def test_fleets_that_do_the_same_earn_the_same(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, [_hour(recorded, k) for k in range(50)]))
+    days, ours, theirs = found.full_days()
+    assert len(days) == 2
+    assert (ours == theirs).all()
+    assert (ours != 0).all()
+    assert found.ours.moves == found.theirs.moves == 0
+
+
+def test_pay_and_entry_are_those_of_the_facts(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """By hand: a rig alone on its networks, worth its share of each pool, less energy and lock-up;
+    the move costs burn and gas, for it loses no hours to provisioning and warm-up."""
+    networks = {
+        "left": {"estimate_usd": 2.0, "outside_work": 30.0, "lockup": 0.5, "burn_usd": 0.0},
+        "right": {"estimate_usd": 3.0, "outside_work": 30.0, "lockup": 0.0, "burn_usd": 11.0},
+    }
+    still = {"gas_usd": 1.0, "provisioning_h": 0.0, "warmup_h": 0.0, "unbonding_h": 0.0}
+    still |= {"lease": False, "lease_mean_h": 1.0, "break_h": 0.0, "slots": 0.0, "load": 1.0}
+    still |= {"immunity_h": 0.0, "concentration": 1.0, "token_daily_sd": 0.05, "token_usd": 1.0}
+    still |= {"fault_multiple": 0.0, "turnover_usd": 1e6}
+    facts = {"gpu": "rtx_4090", "gpu_count": 1, "power_kw": 0.5, "owned": True, "up": True}
+    facts |= {"tariff_usd_kwh": 0.2, "housing_usd_h": 0.1, "tenure_h": 99.0, "leaving_usd": 0.0}
+    facts |= {"last_gross_usd": 7.1, "last_net_usd": 7.0, "work": {"left": 10.0, "right": 10.0}}
+    snapshot = {
+        **recorded,
+        "networks": {name: still | own for name, own in networks.items()},
+        "rigs": {"one": facts | {"network": "left"}},
+    }
+    first = _hour(snapshot, 0, orders={"one": "right"})
+    rest = [_hour(snapshot, k, places={"one": "right"}) for k in range(1, 25)]
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, [first, *rest]))
+    left = 2.0 * 0.5 * 10 * 30 / 40 - 0.5 * 0.2
+    right = 3.0 * 10 * 30 / 40 - 0.5 * 0.2
+    assert found.theirs.usd.sum() == pytest.approx(24 * left)
+    assert found.ours.usd.sum() == pytest.approx(24 * right - 12.0)
+    assert found.ours.usd[0] == pytest.approx(-12.0)
+    assert (found.ours.moves, found.theirs.moves) == (1, 0)
+    assert found.reported_usd == pytest.approx(24 * 7.1)
+
+
+def test_what_the_orchestrator_did_is_read_from_the_next_snapshot(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """A fleet that does as the paper fleet does, an hour at a time, earns the same."""
+    rig = next(iter(recorded["rigs"]))
+    moved = {**recorded, "rigs": recorded["rigs"] | {rig: {**recorded["rigs"][rig]}}}
+    moved["rigs"][rig]["network"] = "off"
+    lines = [_hour(recorded, 0), _hour(recorded, 1, orders={rig: "off"})]
+    lines += [_hour(moved, k) for k in range(2, 30)]
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, lines))
+    assert found.theirs.usd == pytest.approx(found.ours.usd)
+    assert found.theirs.moves == found.ours.moves == 1
+
+
+def test_a_gap_is_left_out_and_a_thin_day_does_not_count(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    hours = [*range(30), *range(45, 72)]
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, [_hour(recorded, k) for k in hours]))
+    assert found.gaps == 1
+    assert found.hours.sum() == len(hours) - 2
+    assert found.full_days()[0].tolist() == [20513, 20515]  # 1 and 3 March 2026
+
+
+def test_another_bundle_begins_anew(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    path = _log(tmp_path / "l.jsonl", manifest, [_hour(recorded, k) for k in range(40)])
+    other = {"log": "shadow", "schema": 1, "manifest": {**manifest, "bundle": "other"}}
+    lines = [other, *(_hour(recorded, k) for k in range(40, 50))]
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    found = read_log(path)
+    assert (found.bundle, len(found.hours)) == ("other", 10)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "l.jsonl:3: expected a line of JSON"),
+        ("[]", "l.jsonl:3: expected a JSON object"),
+        ("{}", "l.jsonl:3: expected a line of a shadow log"),
+        ('{"manifest": 3}', "l.jsonl:3"),
+        ('{"snapshot": {"schema": 2}}', "l.jsonl:3"),
+    ],
+)
+def test_a_broken_line_is_named_in_one_line_with_exit_code_2(
+    tmp_path: Path,
+    manifest: dict[str, Any],
+    recorded: dict[str, Any],
+    line: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = _log(tmp_path / "l.jsonl", manifest, [_hour(recorded, 0)])
+    with path.open("a") as file:
+        file.write(line + "\n")
+    monkeypatch.setattr("sys.argv", ["evaluate.py", f"shadow={path}"])
+    with pytest.raises(SystemExit) as left:
+        evaluate.script()
+    error = capsys.readouterr().err
+    assert left.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def _verdict(difference: Floats) -> Verdict:
+    """The verdict on days with that paired difference."""
+    hours = np.full(len(difference), 24.0)
+    zero = np.zeros(len(difference))
+    rehearsal = Rehearsal(
+        "any", np.arange(len(difference)), hours, Fleet(difference, 3, 0.1), Fleet(zero, 0, 0.0),
+        0.0, 0,
+    )  # fmt: skip
+    return Verdict.of(rehearsal)
+
+
+def test_the_verdict_is_plain() -> None:
+    noise = np.random.default_rng(4).standard_normal(100)
+    assert _verdict(noise + 2.0).word == "promote"
+    assert _verdict(noise - 2.0).word == "hold"
+    assert _verdict(noise).word == "not yet known"
+    assert _verdict(noise[:20] + 50.0).word == "not yet known"
+    assert "28 are needed" in _verdict(noise[:20]).sentence
+    assert "would decide" in _verdict(noise).sentence
+
+
+def test_the_page_needs_nothing_else_and_the_table_no_terminal(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    path = _log(tmp_path / "l.jsonl", manifest, [_hour(recorded, k) for k in range(75)])
+    monkeypatch.setattr("sys.argv", ["evaluate.py", f"shadow={path}"])
+    evaluate.script()
+    shown = capsys.readouterr().out
+    assert "not yet known" in shown
+    assert "\x1b" not in shown
+    page = (tmp_path / "l.html").read_text()
+    assert "<svg" in page
+    assert not re.search(r'(src|href)="(?!#)|<script', page)
+
+
+def test_no_other_argument_stands_beside_a_log() -> None:
+    assert shadow_log(["run=folder", "market=replay"]) is None
+    assert shadow_log(["shadow=a.jsonl"]) == Path("a.jsonl")
+    with pytest.raises(InputError, match="no other argument"):
+        shadow_log(["shadow=a.jsonl", "run=folder"])
