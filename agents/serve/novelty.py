@@ -1,0 +1,250 @@
+"""How far a snapshot is from the worlds that the policy was trained in.
+
+Statistics of what the policy sees, each against a range: what training worlds met, widened. The
+distance is that of the statistic which is worst: 0 in the middle of its range, 1 at the edge, and
+so on in the same unit. `fit` makes the ranges, when a bundle is exported, and calibrates them: no
+world of a part that they were not made of may come nearer to the edge than `SPARE`.
+
+A network that is closed is judged no further, for nobody enters it. One that training did not have
+is held against the widest range of any. A feed without a number is left to the guardrails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import AVERAGES, LARGEST, MARKET, NETWORKS
+from .document import check_keys, entries, join, number
+from .errors import FieldError
+from .snapshot import Snapshot
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+COLLAPSED = 0.1  # of its 336-hour average, under which a network's pay has collapsed; assumption
+WIDER = 0.5  # of the range that was met, on either side; assumption
+SPARE = 1.1  # from the furthest world that calibrates to the edge; assumption
+FACTOR = math.log(5.0)  # by which a fleet may be larger than in training; assumption
+DRIFT = math.log(2.0)  # by which levels may have moved since the catalogue's date; assumption
+TINY = 1e-9  # stands for zero in a logarithm
+HELD_OUT = 4  # one world in so many calibrates
+
+
+class Statistic(NamedTuple):
+    """What is compared, and how its range is made from what was met."""
+
+    meaning: str
+    least: float = 0.5  # half of the range at least; assumption, of logarithms
+    more: float = 0.0  # added on either side
+    up_to: bool = False  # any value from zero up to the edge is as good
+    edge: float | None = None  # whatever was met
+
+
+OF_NETWORKS = {
+    "estimate_trend": Statistic("log of the estimate over its 336-hour average"),
+    "token_trend": Statistic("log of the token's price over its 168-hour average"),
+    "estimate": Statistic("log of the estimate in USD/h", more=DRIFT),
+    "token": Statistic("log of the token's price in USD", more=DRIFT),
+    "own_work": Statistic("log of all work in the pool over others'", more=FACTOR, up_to=True),
+}
+OF_FLEET = {
+    "estimates_trend": Statistic("mean of estimate_trend over the networks"),
+    "tokens_trend": Statistic("mean of token_trend over the networks"),
+    "working": Statistic("share of networks that are up and open", least=0.25),
+    "rigs": Statistic("log of the number of rigs", more=FACTOR, up_to=True),
+    # Deaths of networks are part of training, but losing that much at once is a crisis: assumption
+    "stranded": Statistic("share of rigs where pay has just collapsed", up_to=True, edge=0.2),
+    "btc": Statistic("log of Bitcoin's price in USD", more=DRIFT),
+    "rent": Statistic("log of the rent index", more=DRIFT),
+    "equity_days": Statistic("log of the equity in days of the fleet's nominal cost", more=FACTOR),
+}
+_NETWORK = {name: k for k, name in enumerate(NETWORKS)}
+_MARKET = {name: k for k, name in enumerate(MARKET)}
+_MEMORY = [[*AVERAGES].index(name) for name in ("ema_6h_usd", "ema_336h_usd", "price_168h_usd")]
+
+
+class Hour(NamedTuple):
+    """W worlds at an hour, or one without the first dimension; `off` is the last network."""
+
+    networks: Floats  # [W, N, 27]
+    market: Floats  # [W, 5]
+    memory: Floats  # [W, 5, N] with this hour in it
+    rigs: int  # of the fleet
+
+
+def statistics(hour: Hour) -> tuple[Floats, Floats]:
+    """([W, N - 1, len(OF_NETWORKS)], [W, len(OF_FLEET)]) of an hour; NaN where not judged."""
+    with np.errstate(all="ignore"):  # what is not finite ends as not judged
+        networks = hour.networks[..., :-1, :]
+        short, long, week = (hour.memory[..., k, :-1] for k in _MEMORY)
+        each = _of_networks(networks, long, week)
+        return each, _of_fleet(networks, hour.market, each, short, long, max(hour.rigs, 1))
+
+
+def _of_networks(networks: Floats, long: Floats, week: Floats) -> Floats:
+    estimate, token = _on(networks, "estimate_usd"), _on(networks, "token_usd")
+    rows = (
+        _log(estimate + TINY) - _log(long + TINY),
+        _log(token + TINY) - _log(week + TINY),
+        _log(estimate),
+        _log(token),
+        np.log1p(_on(networks, "own_work") / np.maximum(_on(networks, "outside_work"), TINY)),
+    )
+    each = np.stack(rows, -1)
+    each[~((_on(networks, "open") > 0) & np.isfinite(each).all(-1))] = np.nan
+    return each
+
+
+def _of_fleet(
+    networks: Floats, market: Floats, each: Floats, short: Floats, long: Floats, rigs: int
+) -> Floats:
+    def at(name: str) -> Floats:
+        column: Floats = market[..., _MARKET[name]]
+        return column
+
+    judged = np.isfinite(each[..., 0])
+    trends = np.where(judged[..., None], each[..., :2], 0.0).sum(-2)
+    trends = trends / np.maximum(judged.sum(-1), 1)[..., None]
+    working = (_on(networks, "open") > 0) & (_on(networks, "up") > 0)
+    fallen = (_on(networks, "estimate_usd") < COLLAPSED * long) & (short > COLLAPSED * long)
+    rows = (
+        trends[..., 0],
+        trends[..., 1],
+        working.mean(-1) if working.shape[-1] else np.full(trends.shape[:-1], np.nan),
+        np.full(trends.shape[:-1], math.log(rigs)),
+        (fallen * _on(networks, "own_rigs")).sum(-1) / rigs,
+        _log(at("btc_usd")),
+        _log(at("rent_index")),
+        _log(at("equity_usd") / np.maximum(24.0 * at("nominal_usd_h"), TINY), 1.0),
+    )
+    return np.stack(rows, -1)
+
+
+def _on(networks: Floats, name: str) -> Floats:
+    column: Floats = networks[..., _NETWORK[name]]
+    return column
+
+
+def _log(value: Floats, least: float = TINY) -> Floats:
+    logs: Floats = np.log(np.maximum(value, least))
+    return logs
+
+
+class Training:
+    """The ranges of a bundle: what its policy was trained in."""
+
+    def __init__(self, part: Mapping[str, Any]) -> None:
+        """From the manifest's `training`; `FieldError` at a field that is wrong."""
+        keys = ("worlds", "hours", "fleet", "any", "networks")
+        check_keys(part, "training", keys, keys)
+        self._fleet = _read(part["fleet"], "training.fleet", OF_FLEET)
+        self._any = _read(part["any"], "training.any", OF_NETWORKS)
+        known = entries(part["networks"], "training.networks")
+        self._networks = {
+            name: _read(ranges, join("training.networks", name), OF_NETWORKS)
+            for name, ranges in known.items()
+        }
+
+    def distance(self, snapshot: Snapshot, memory: Floats) -> tuple[float, str]:
+        """(distance, which statistic it is of and its range); memory with this hour in it."""
+        rigs = len(snapshot.rig_names)
+        each, fleet = statistics(Hour(snapshot.networks, snapshot.market, memory, rigs))
+        names = snapshot.network_names[:-1]
+        if not names:
+            return _worst(fleet, self._fleet, [*OF_FLEET])
+        ranges = np.stack([self._networks.get(name, self._any) for name in names], 1)
+        of = [f"{statistic} of {name}" for name in names for statistic in OF_NETWORKS]
+        found = _worst(each.ravel(), ranges.reshape(2, -1), of)
+        return max(found, _worst(fleet, self._fleet, [*OF_FLEET]))
+
+
+def _worst(values: Floats, ranges: Floats, names: list[str]) -> tuple[float, str]:
+    far = _far(values, ranges)
+    k = int(far.argmax())
+    low, high = ranges[:, k]
+    return float(far[k]), f"{names[k]} is {values[k]:.3g}, range {low:.3g} to {high:.3g}"
+
+
+def _far(values: Floats, ranges: Floats) -> Floats:
+    """How far values [..., S] are from the middle of their ranges [2, ..., S]; NaN counts as 0."""
+    middle, half = (ranges[0] + ranges[1]) / 2, (ranges[1] - ranges[0]) / 2
+    far: Floats = np.nan_to_num(np.abs(values - middle) / half, nan=0.0)
+    return far
+
+
+def _read(part: Any, path: str, statistics: Mapping[str, Statistic]) -> Floats:
+    """Low and high of each statistic, [2, S]."""
+    ranges = entries(part, path)
+    check_keys(ranges, path, statistics, statistics)
+    read = []
+    for name in statistics:
+        here, edges = join(path, name), ranges[name]
+        if not isinstance(edges, list) or len(edges) != 2:
+            raise FieldError(here, "a low and a high number", edges)
+        low, high = (number(edge, here, -LARGEST, LARGEST) for edge in edges)
+        if not low < high:
+            raise FieldError(here, "a low number below the high one", edges)
+        read.append((low, high))
+    return np.array(read).T
+
+
+def fit(names: tuple[str, ...], hours: Iterable[Hour]) -> dict[str, Any]:
+    """The manifest's `training`, from what at least two training worlds met, hour by hour.
+
+    names: of the networks, `off` last.
+    """
+    each, fleet = map(np.stack, zip(*map(statistics, hours), strict=True))  # [T, W, ...]
+    held = np.arange(each.shape[1]) % HELD_OUT == 1
+    of_networks = _ranges(each[:, ~held], OF_NETWORKS)
+    of_fleet = _ranges(fleet[:, ~held], OF_FLEET)
+    _calibrate(of_networks, each[:, held], OF_NETWORKS)
+    _calibrate(of_fleet, fleet[:, held], OF_FLEET)
+    widest = np.stack((of_networks[0].min(0), of_networks[1].max(0)))
+    return {
+        "worlds": int(each.shape[1]),
+        "hours": int(each.shape[0]),
+        "fleet": _named(OF_FLEET, of_fleet),
+        "any": _named(OF_NETWORKS, widest),
+        "networks": {
+            name: _named(OF_NETWORKS, of_networks[:, k]) for k, name in enumerate(names[:-1])
+        },
+    }
+
+
+def _ranges(values: Floats, statistics: Mapping[str, Statistic]) -> Floats:
+    """Low and high of each statistic of values [T, W, ..., S], widened: [2, ..., S]."""
+    low = np.where(np.isnan(values), np.inf, values).min((0, 1))
+    high = np.where(np.isnan(values), -np.inf, values).max((0, 1))
+    never = low > high  # of a network that was always closed
+    low, high = np.where(never, 0.0, low), np.where(never, 0.0, high)
+    wider = WIDER * (high - low)
+    for k, statistic in enumerate(statistics.values()):
+        low[..., k] -= wider[..., k] + statistic.more
+        high[..., k] += wider[..., k] + statistic.more
+        if statistic.edge is not None:
+            high[..., k] = statistic.edge
+        elif (spare := statistic.least - (high - low)[..., k] / 2).max() > 0:
+            low[..., k] -= np.maximum(spare, 0.0)
+            high[..., k] += np.maximum(spare, 0.0)
+        if statistic.up_to:
+            low[..., k] = -high[..., k]
+    return np.stack((low, high))
+
+
+def _calibrate(ranges: Floats, held: Floats, statistics: Mapping[str, Statistic]) -> None:
+    """Widen the ranges of a statistic, of all networks alike, for worlds [T, W, ..., S]."""
+    furthest = _far(held, ranges).reshape(-1, len(statistics)).max(0)
+    for k, statistic in enumerate(statistics.values()):
+        factor = SPARE * furthest[k]
+        if statistic.edge is None and factor > 1:
+            middle, half = ranges[..., k].mean(0), (ranges[1] - ranges[0])[..., k] / 2
+            ranges[0][..., k], ranges[1][..., k] = middle - factor * half, middle + factor * half
+
+
+def _named(statistics: Iterable[str], ranges: Floats) -> dict[str, list[float]]:
+    return dict(zip(statistics, np.round(ranges, 4).T.tolist(), strict=True))
