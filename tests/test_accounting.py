@@ -153,6 +153,20 @@ def test_a_rig_or_network_that_is_down_is_paid_nothing_now() -> None:
     assert found.value[1, 0] > 0  # it will be up again
 
 
+def test_a_network_without_an_estimate_now_is_not_legal_whatever_its_averages() -> None:
+    pays = {"estimate_usd": 1.0}
+    snapshot, memory = by_hand([{"on": "a"}], {"a": pays, "b": pays})
+    snapshot.on("estimate_usd")[1] = math.nan
+    assert account(snapshot, memory, even()).legal.tolist() == [[False, False, True]]
+
+
+def test_finite_facts_make_a_finite_account_even_of_an_empty_pool() -> None:
+    networks = {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 1.0, "outside_work": 0.0}}
+    snapshot, memory = by_hand([{"on": "a", "work": {"b": 0.0}}], networks)
+    for part in account(snapshot, memory, even(marginal=0.8)):
+        assert np.isfinite(part).all()
+
+
 def test_a_rig_looks_in_its_share_of_the_day() -> None:
     rigs: list[Rig] = [{"on": "off", "tiebreak": k / 12} for k in range(12)]
     snapshot, memory = by_hand(rigs, {"a": {"estimate_usd": 1.0}})

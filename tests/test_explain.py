@@ -142,7 +142,8 @@ positive = st.floats(0.01, 100.0)
 def choices(draw: st.DrawFn) -> tuple[Snapshot, Floats, Rule]:
     """One rig on a, that could move to b."""
     rig: Rig = {"on": "a", "work": {"a": draw(positive), "b": draw(positive)}, "owned": 1.0}
-    rig |= {"power_kw": draw(st.sampled_from([0.0, 1.0, 30.0])), "tariff_usd_kwh": 0.1}
+    rig |= {"power_kw": draw(st.sampled_from([0.0, 1.0, 30.0]))}
+    rig |= {"tariff_usd_kwh": draw(st.sampled_from([-0.05, 0.1]))}
     rig |= {"leaving_usd": draw(st.sampled_from([0.0, 5.0]))}
     networks = {
         name: {
@@ -197,16 +198,19 @@ def test_no_price_nearer_than_the_flip_price_changes_the_answer(
         assert np.sign(gain) == np.sign(move.gain_usd) or abs(gain) <= 1e-9 * size
 
 
-def test_the_two_roots_are_told_apart() -> None:
+@pytest.mark.parametrize(("price", "flip"), [(2.0, 2.0 * 1235.0 / 980.0), (1.6, 2.0 * 0.75)])
+def test_of_two_prices_the_nearer_one_is_told(price: float, flip: float) -> None:
     # entering takes 500 h, longer than the horizon of 10 h: a dearer token makes it worse. On a the
     # rig loses 1 USD/h; on b it would earn 2 x - 2.5: 10 (2 x - 1.5) - 500 max(2 x - 2.5, 0) is 0
-    # at x = 0.75 and, with 980 x = 1235, at x = 1.2602; gained at 1, where the second is nearer.
+    # at x = 0.75 and, with 980 x = 1235, at x = 1.2602; gained between; the second is nearer
+    # to a token of 2 USD and the first to one of 1.6.
     rig: Rig = {"on": "a", "owned": 1.0, "power_kw": 1.0, "tariff_usd_kwh": 1.0, "work": {"a": 0.0}}
-    slow = {"estimate_usd": 2.0, "warmup_h": 500.0, "outside_work": 1e12, "load": 2.5}
+    slow = {"estimate_usd": price, "warmup_h": 500.0, "outside_work": 1e12, "load": 2.5}
+    slow["token_usd"] = price
     snapshot, memory = by_hand([rig], {"a": {}, "b": slow})
     (move,), _ = explained(snapshot, memory, even(horizon_h=10.0), [2])
-    assert move.gain_usd == pytest.approx(5.0)
-    assert move.flip_token_usd == pytest.approx(2.0 * 1235.0 / 980.0)
+    assert move.gain_usd > 0
+    assert move.flip_token_usd == pytest.approx(flip)
 
 
 @pytest.mark.parametrize("networks", ["core", "default"])

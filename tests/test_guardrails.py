@@ -246,13 +246,14 @@ def test_a_snapshot_from_the_past_or_the_future_holds_the_fleet(late_s: float, t
     assert feeds(fed(fleet()), Guardrails(), math.nan)[0].all()
 
 
-def test_an_old_feed_bars_its_network_and_holds_its_rigs() -> None:
+@pytest.mark.parametrize(("hours", "age"), [(-3, "3.00 h old"), (3, "3.00 h ahead of the clock")])
+def test_an_old_feed_bars_its_network_and_holds_its_rigs(hours: int, age: str) -> None:
     snapshot = fed(by_hand([{"on": "a"}, {"on": "b"}], PAYS)[0])
-    snapshot.observed[1] -= 3 * 3600
+    snapshot.observed[1] += hours * 3600
     bars = feeds(snapshot, Guardrails(), NOW)
     assert bars[0].tolist() == [False, True]
     assert bars[1].tolist() == [False, True, False, False]
-    text = "b: feed is 3.00 h old, limit 2 h: it is not entered and its rigs hold"
+    text = f"b: feed is {age}, limit 2 h: it is not entered and its rigs hold"
     assert bars[2] == (Acted("max_feed_age_h", None, "b", text),)
     value, rest = valued(snapshot), at_rest(snapshot)
     out, acted = apply(np.array([B, C]), snapshot, value, Bars(*bars[:2]), rest, FREE)
