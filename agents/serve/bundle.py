@@ -11,8 +11,8 @@ from typing import Any
 
 from .accounting import Rule
 from .catalog import read_columns
-from .columns import OFF, Columns
-from .document import check_keys, entries, is_name, join, load
+from .columns import LARGEST, OFF, Columns
+from .document import check_keys, entries, is_name, join, load, number
 from .errors import BundleError, FieldError
 from .formats import check_onnx, check_safetensors
 from .limits import settings
@@ -112,7 +112,7 @@ def _read_file(folder: int, name: str) -> bytes:
         with open(descriptor, "rb", buffering=0) as file:
             _check_regular(os.fstat(descriptor).st_mode, name)
             content = bytearray()
-            while len(content) <= MOST_BYTES and (part := file.read(2**20)):
+            while len(content) <= MOST_BYTES and (part := file.read(2**16)):
                 content += part
     except OSError as error:
         raise BundleError(f"{name}: cannot be read ({error.strerror})") from None
@@ -150,8 +150,11 @@ def _check_manifest(manifest: dict[str, Any]) -> Columns:
             raise FieldError(join("manifest.json", key), "a short text", manifest[key])
     for key in ("rule", "guardrails", "training", "policy", "scores", "parity", "provenance"):
         entries(manifest[key], join("manifest.json", key))
-    Rule.read(manifest["rule"])
-    settings(manifest["guardrails"])
+    try:
+        Rule.read(manifest["rule"])
+        settings(manifest["guardrails"])
+    except FieldError as error:
+        raise BundleError(f"manifest.json: {error}") from None
     return read_columns(manifest)
 
 
@@ -172,6 +175,7 @@ def _check_hour(hour: Any, path: str) -> int:
     """How many orders of a recorded hour can be compared."""
     fields = ("dt_h", "snapshot", "orders")
     check_keys(entries(hour, path), path, fields, fields)
+    number(hour["dt_h"], join(path, "dt_h"), 0, LARGEST, "h")
     here = join(path, "snapshot")
     snapshot = entries(hour["snapshot"], here)
     check_keys(snapshot, here, snapshot, ("rigs", "networks"))

@@ -56,13 +56,15 @@ class Model:
         options.log_severity_level = 4  # what goes wrong is raised, and said once
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
+            _check_ends("inputs", self._session.get_inputs(), _INPUTS)
+            _check_ends("outputs", self._session.get_outputs(), _OUTPUTS)
+        except BundleError:
+            raise
         except Exception as error:  # onnxruntime's own exceptions have no other base
-            said = " ".join(str(error).split())[:200]
+            said = ascii(" ".join(str(error).split())[:200])
             raise BundleError(f"policy.onnx: onnxruntime cannot load it ({said})") from None
-        _check_ends("inputs", self._session.get_inputs(), _INPUTS)
-        _check_ends("outputs", self._session.get_outputs(), _OUTPUTS)
 
     def run(self, snapshot: Snapshot, memory: Floats, dt_h: float) -> Answer:
         """The policy's answer; it raises nothing.
