@@ -1,0 +1,246 @@
+"""From a snapshot to a decision: the bundle's policy, what it remembers, and what holds it back.
+
+The order of things: feeds that are missing or old, estimates too good to be true, averages, policy
+or rule, guardrails, reasons. Whatever arrives is answered; only a snapshot that is wrong in a field
+is refused, with a `FieldError`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time as clock
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .accounting import Account, Floats, Ints, Rule, account, rule_orders
+from .bundle import Bundle, read_bundle
+from .decision import HOLD, POLICY, RULE, Decision, Verdict, why_held
+from .errors import FieldError
+from .explain import explain
+from .guardrails import Acted, Bars, Guardrails, apply, clip, feeds, settings
+from .model import Model, remember
+from .novelty import Training
+from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, settle
+from .rehearsal import rehearse
+from .signature import verify
+from .snapshot import Snapshot, parse
+from .state import HOUR_S, Memory, Paper, Regret, State, read, save
+
+__all__ = ["Decision", "Policy"]
+
+LOG = logging.getLogger(__name__)
+
+
+class Case(NamedTuple):
+    """A snapshot as it is decided on."""
+
+    base: State  # what was remembered
+    seen: Snapshot  # with estimates cut
+    clipped: tuple[Acted, ...]
+    before: Floats  # [5, N] averages up to the last hour, NaN where there are none
+    memory: Floats  # [5, N] with this hour in them
+    fed_h: Floats  # [N] for which they were fed
+    dt_h: float  # since the last snapshot
+    worth: Account
+    bars: Bars
+
+
+class Policy:
+    """A bundle's policy with its guardrails and its memory; safe to use from several threads."""
+
+    def __init__(self, bundle: Bundle, model: Model, limits: Guardrails, folder: Path | None):
+        """Takes what `load` has checked; a FieldError is that of a saved state or the manifest."""
+        self.bundle = bundle
+        self._model, self._limits, self._folder = model, limits, folder
+        self._rule = Rule.read(bundle.manifest["rule"])
+        self._training = Training(bundle.manifest["training"])
+        self._memory = Memory() if folder is None else read(folder)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Path | str,
+        state_dir: Path | str | None = None,
+        guardrails: Mapping[str, Any] | None = None,
+        public_key: Path | str | None = None,
+        signature: Path | str | None = None,
+    ) -> Policy:
+        """Read, verify and rehearse a bundle.
+
+        guardrails: the operator's, over the manifest's. public_key: verify the bundle's signature,
+        by default in `<bundle>.sig` beside it. `BundleError` for a bundle that is not what its
+        maker wrote or does not decide as it did there, `FieldError` for the other arguments.
+        """
+        read_in = read_bundle(bundle)
+        if public_key is not None:
+            beside = f"{str(bundle).rstrip('/')}.sig"
+            verify(read_in.sums, Path(beside if signature is None else signature), Path(public_key))
+        elif signature is not None:
+            raise FieldError("signature", "a public key to verify it with", "none")
+        limits = settings(read_in.manifest["guardrails"], guardrails)
+        model = Model(read_in.model)
+        rehearse(read_in, model)
+        return cls(read_in, model, limits, None if state_dir is None else Path(state_dir))
+
+    def decide(
+        self, snapshot: Mapping[str, Any] | str | bytes, now: float | None = None
+    ) -> Decision:
+        """What the fleet of a snapshot is to do; `FieldError` names the field that is wrong in it.
+
+        now: unix s, by default the system's clock. A snapshot sent again is answered again, and
+        counts once.
+        """
+        seen = parse(snapshot, self.bundle.columns)
+        with self._lock:
+            try:
+                decision, state = self._decide(seen, clock.time() if now is None else now)
+            except Exception as error:  # whatever it is, a fleet must not be left without an answer
+                LOG.exception("decision failed")
+                return self._held(seen, f"internal error: {error!r}", ())
+            if state is not None:
+                self._remember(state, seen.time)
+            return decision
+
+    def averages(self, networks: Sequence[str]) -> dict[str, list[float] | None]:
+        """The averages of networks by name, in the order of the manifest; None where unknown."""
+        found = self._memory.after.feeds
+        return {name: [*found[name].averages] if name in found else None for name in networks}
+
+    def take_over(self, old: Policy) -> None:
+        """Go on from what another bundle's policy remembers; the regret budget starts anew."""
+        with old._lock, self._lock:
+            after, before = old._memory.after, old._memory.before
+            anew = Regret()
+            self._memory = Memory(replace(after, regret=anew), replace(before, regret=anew))
+
+    def _remember(self, state: State, time: float) -> None:
+        self._memory = Memory(state, self._memory.base(time))
+        if self._folder is not None:
+            try:
+                save(self._folder, self._memory)
+            except OSError as error:  # the decision stands; a restart will hold for an hour
+                LOG.error("state not saved: %s", error)
+
+    def _decide(self, seen: Snapshot, now: float) -> tuple[Decision, State | None]:
+        """The decision and the state after it, None where the snapshot must not be remembered."""
+        limits, base = self._limits, self._memory.base(seen.time)
+        rig_holds, barred, acted = feeds(seen, limits, now)
+        age_h = (now - seen.time) / HOUR_S
+        if not abs(age_h) <= limits.max_snapshot_age_h:
+            return self._held(seen, acted[0].text, acted), None
+        if base.time is not None and seen.time < base.time:
+            late_h = (base.time - seen.time) / HOUR_S
+            return self._held(seen, f"older by {late_h:.2f} h than one seen before", acted), None
+        case = self._case(base, seen, Bars(rig_holds, barred))
+        novelty, novelty_of = self._training.distance(case.seen, case.memory)
+        verdict = self._judge(case, novelty, novelty_of)
+        wanted = self._orders(verdict.source, case)
+        counters = base.moves.counters(case.seen, case.fed_h)
+        orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
+        moves, near = explain(case.seen, case.memory, case.worth, self._rule, orders)
+        acted = (*acted, *case.clipped, *stopped)
+        state = self._next(case, orders, verdict)
+        decision = Decision(
+            time=seen.time,
+            bundle=self.bundle.manifest["bundle"],
+            source=verdict.source,
+            reason=verdict.reason,
+            moves=moves,
+            near_misses=near,
+            holds=dict(why_held(seen, orders, acted, verdict)),
+            acted=acted,
+            novelty=novelty,
+            novelty_of=novelty_of,
+            regret_usd=lost_usd(state.regret),
+        )
+        return decision, state
+
+    def _case(self, base: State, seen: Snapshot, bars: Bars) -> Case:
+        before, fed_h = base.memory(seen, self._limits.max_gap_h)
+        dt_h = 0.0 if base.time is None else (seen.time - base.time) / HOUR_S
+        cut, clipped = clip(seen, before, self._limits)
+        memory = remember(before, cut, dt_h)
+        fed_h = np.where(np.isfinite(before).all(0), fed_h + dt_h, 0.0)
+        worth = account(cut, memory, self._rule)
+        return Case(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars)
+
+    def _judge(self, case: Case, novelty: float, novelty_of: str) -> Verdict:
+        """Who decides."""
+        limits, base = self._limits, case.base
+        if case.before.shape[1] > 1 and not np.isfinite(case.before[:, :-1]).any():
+            return Verdict(HOLD, "first snapshot, and it brings no averages: all rigs hold")
+        if case.dt_h > limits.max_gap_h:
+            gap = f"nothing seen for {case.dt_h:.1f} h, limit {limits.max_gap_h:g}"
+            return Verdict(HOLD, f"{gap}: all rigs hold")
+        if novelty > limits.max_novelty:
+            far = f"novelty {novelty:.2f}, limit {limits.max_novelty:g}: {novelty_of}"
+            return Verdict(RULE, f"outside of training ({far})")
+        if base.regret.spent:
+            lost = f"{lost_usd(base.regret):.2f} USD behind the rule in {WINDOW_H:g} h"
+            return Verdict(RULE, f"regret budget spent ({lost})")
+        return Verdict(POLICY, "")
+
+    def _orders(self, source: str, case: Case) -> Ints:
+        if source == POLICY:
+            return self._model.run(case.seen, case.before, case.dt_h).orders
+        if source == RULE:
+            return rule_orders(case.seen, case.worth, self._rule)
+        return np.zeros(len(case.seen.rig_names), np.int64)
+
+    def _next(self, case: Case, orders: Ints, verdict: Verdict) -> State:
+        """What is remembered of a snapshot and its orders."""
+        seen, base = case.seen, case.base
+        names, networks = seen.rig_names, seen.network_names
+        places = {r: networks[n] for r, n in zip(names, seen.assignment.tolist(), strict=True)}
+        strays = {
+            rig: place
+            for rig, place in places.items()
+            if base.places.get(rig, place) != place and base.orders.get(rig) != place
+        }
+        ordered = {names[r]: networks[orders[r] - 1] for r in orders.nonzero()[0].tolist()}
+        return State(
+            time=seen.time,
+            feeds=base.fed(seen, case.memory, case.fed_h),
+            places=places,
+            orders=ordered,
+            moves=base.moves.after([*strays, *ordered], len(ordered), seen.time),
+            regret=self._regret(case, follow_real(base.regret, strays), orders, verdict),
+        )
+
+    def _regret(self, case: Case, before: Regret, orders: Ints, verdict: Verdict) -> Regret:
+        """The two fleets on paper after this hour; time that nobody saw is not paid."""
+        limits = self._limits
+        seen_h = case.dt_h if case.dt_h <= limits.max_gap_h else 0.0
+        papers = Papers(case.seen, case.memory, case.worth, self._rule, seen_h)
+
+        def follow(paper: Paper, ask: Ask) -> Paper:
+            return papers.follow(paper, ask, case.bars, case.fed_h, limits)
+
+        def policy(there: Snapshot, _: Account) -> Ints:
+            return self._model.run(there, case.before, case.dt_h).orders
+
+        holding = verdict.source == HOLD
+        led = before.policy
+        led = follow(led, policy) if before.spent and not holding else papers.obey(led, orders)
+        rule = before.rule
+        rule = papers.obey(rule, orders) if holding else follow(rule, papers.rule)
+        budget_usd = limits.regret_budget_h * case.seen.at("nominal_usd_h")
+        return settle(led, rule, before, case.seen.time, budget_usd)
+
+    def _held(self, seen: Snapshot, reason: str, acted: tuple[Acted, ...]) -> Decision:
+        """Every rig holds, for one reason."""
+        return Decision(
+            time=seen.time,
+            bundle=self.bundle.manifest["bundle"],
+            source=HOLD,
+            reason=reason,
+            holds=dict.fromkeys(seen.rig_names, reason),
+            acted=acted,
+            regret_usd=lost_usd(self._memory.after.regret),
+        )
