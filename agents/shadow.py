@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.serve.accounting import Rule, account
-from agents.serve.book import Book, placed, step
+from agents.serve.book import Book, placed
 from agents.serve.catalog import read_columns
 from agents.serve.columns import AVERAGES, Columns
 from agents.serve.errors import FieldError
@@ -116,7 +116,6 @@ class _Hour:
     """A line, read: what was seen, and where the paper fleet stood and went."""
 
     snapshot: Snapshot
-    memory: Floats  # [5, N]
     rule: Rule
     places: Mapping[str, str]
     orders: Mapping[str, str]
@@ -124,15 +123,12 @@ class _Hour:
     @classmethod
     def read(cls, line: Line, columns: Columns, rule: Rule) -> _Hour:
         snapshot = parse(line["snapshot"], columns)
-        memory = np.array([line["memory"][name] for name in snapshot.network_names], np.float64).T
-        if memory.shape != (len(AVERAGES), len(snapshot.network_names)):
-            raise FieldError("memory", f"{len(AVERAGES)} averages of each network", memory.shape)
         places, orders = line["places"], line["orders"]
         for key, named in (("places", places), ("orders", orders)):
             for rig, network in named.items():
                 if network not in snapshot.network_names:
                     raise FieldError(f"{key}.{rig}", "a network of the snapshot", network)
-        return cls(snapshot, memory, rule, places, orders)
+        return cls(snapshot, rule, places, orders)
 
     def orders_of_others(self, before: _Hour) -> dict[str, str]:
         """What the orchestrator did in the hour before: where each rig is now."""
@@ -147,7 +143,7 @@ class _Walked:
     def __init__(self, bundle: str) -> None:
         self.bundle = bundle
         self._ours, self._theirs = _Walk(), _Walk()
-        self._waiting: tuple[_Hour, float] | None = None  # and the hours before it, 0 for a gap
+        self._waiting: tuple[_Hour, float] | None = None  # and the hours before it
         self._middle: list[float] = []  # of each interval, unix s
         self._known_h: list[float] = []
         self._latest, self._reported_usd, self._gaps = 0.0, 0.0, 0
@@ -162,10 +158,10 @@ class _Walked:
         time = max(hour.snapshot.time, self._latest)
         span_h = (time - self._latest) / 3600.0 if self._waiting else 0.0
         known_h = span_h if span_h <= MAX_GAP_H else 0.0
-        self._gaps += span_h > MAX_GAP_H
+        self._gaps += known_h < span_h
         if self._waiting is not None:
             self._value(*self._waiting, hour.orders_of_others(self._waiting[0]))
-        self._waiting, self._latest = (hour, known_h), time
+        self._waiting, self._latest = (hour, span_h), time
         self._known_h.append(known_h)
         # an hour that ends at midnight is of the day before
         self._middle.append(time - known_h * 1800.0)
@@ -177,8 +173,8 @@ class _Walked:
     def rehearsal(self) -> Rehearsal:
         """What it came to."""
         if self._waiting is not None:
-            hour, known_h = self._waiting
-            self._value(dataclasses.replace(hour, orders={}), known_h, {})
+            hour, span_h = self._waiting
+            self._value(dataclasses.replace(hour, orders={}), span_h, {})
         return Rehearsal(
             bundle=self.bundle,
             day=(np.array(self._middle) // 86_400).astype(np.int64),
@@ -189,37 +185,80 @@ class _Walked:
             gaps=self._gaps,
         )
 
-    def _value(self, hour: _Hour, known_h: float, done: Mapping[str, str]) -> None:
-        self._ours.step(hour, hour.places, hour.orders, known_h)
-        self._theirs.step(hour, _places(hour.snapshot), done, known_h)
+    def _value(self, hour: _Hour, span_h: float, done: Mapping[str, str]) -> None:
+        self._ours.step(hour, hour.places, hour.orders, span_h)
+        self._theirs.step(hour, _places(hour.snapshot), done, span_h)
 
 
 class _Walk:
-    """One fleet through the hours, each from the places that the log says."""
+    """One fleet through the hours, from the places that the log says."""
 
     def __init__(self) -> None:
         self._usd: list[float] = []
         self._moves = 0
         self._rig_hours = self._modelled = 0.0
+        self._there: dict[str, tuple[str, float]] = {}  # rig -> network, hours since it went there
 
     def step(
-        self, hour: _Hour, places: Mapping[str, str], orders: Mapping[str, str], dt_h: float
+        self, hour: _Hour, places: Mapping[str, str], orders: Mapping[str, str], span_h: float
     ) -> None:
-        book = Book(places)
-        seen = placed(book, hour.snapshot)
-        index = {name: n for n, name in enumerate(seen.network_names)}
-        wanted = [index.get(orders.get(rig, ""), -1) + 1 for rig in seen.rig_names]
-        after = step(book, seen, account(seen, hour.memory, hour.rule), np.array(wanted), dt_h)
-        self._usd.append(after.usd)
-        self._moves += sum(after.place[rig] != place for rig, place in _places(seen).items())
+        """Pay the `span_h` hours before, none across a gap, and then carry out the orders."""
+        seen = placed(Book(places), hour.snapshot)
+        known_h = span_h if span_h <= MAX_GAP_H else 0.0
+        stood_h = self._stood_h(seen, span_h)
+        usd = float(_pay_usd_h(seen, stood_h - known_h / 2.0, hour.rule).sum()) * known_h
+        names, at = seen.network_names, seen.assignment
+        index = {name: n for n, name in enumerate(names)}
+        wanted = [
+            index[orders.get(rig, names[n])] for rig, n in zip(seen.rig_names, at, strict=True)
+        ]
+        there = np.array(wanted, dtype=np.int64)
+        moved = there != at
+        left_usd = np.where(at == hour.snapshot.assignment, seen.of("leaving_usd"), 0.0)
+        entry_usd = left_usd + (seen.on("gas_usd") + seen.on("burn_usd"))[there]
+        self._usd.append(usd - float(np.nansum(entry_usd[moved])))
+        self._moves += int(moved.sum())
+        stood_h[moved] = 0.0
+        self._there = {
+            rig: (names[n], h)
+            for rig, n, h in zip(seen.rig_names, there.tolist(), stood_h.tolist(), strict=True)
+        }
         modelled = (seen.on("slots") > 0) | (seen.on("lease") > 0)
-        self._modelled += float(modelled[seen.assignment].sum()) * dt_h
-        self._rig_hours += len(seen.rig_names) * dt_h
+        self._modelled += float(modelled[at].sum()) * known_h
+        self._rig_hours += len(at) * known_h
+
+    def _stood_h(self, seen: Snapshot, span_h: float) -> Floats:
+        """Hours since each rig went where it is, [R]; of a new one, what the snapshot tells."""
+        tenure_h = np.nan_to_num(seen.of("tenure_h"))
+        told = tenure_h + (seen.on("provisioning_h")[seen.assignment] - seen.of("provisioning_h"))
+        hours = np.maximum(np.nan_to_num(told), 0.0)
+        for r, (rig, n) in enumerate(zip(seen.rig_names, seen.assignment.tolist(), strict=True)):
+            network, stood_h = self._there.get(rig, ("", 0.0))
+            if network == seen.network_names[n]:
+                hours[r] = stood_h + span_h
+            elif rig in self._there:  # its network was gone, or the log was cut
+                hours[r] = 0.0
+        return hours
 
     def fleet(self) -> Fleet:
         """What the walk came to."""
         share = self._modelled / self._rig_hours if self._rig_hours else 0.0
         return Fleet(np.array(self._usd), self._moves, share)
+
+
+def _pay_usd_h(seen: Snapshot, stood_h: Floats, rule: Rule) -> Floats:
+    """What each rig is paid less energy, [R], `stood_h` hours after it went where it is: nothing
+    while it provisions, then its share of the published yield times the warm-up reached."""
+    at = seen.assignment
+    nothing = np.zeros((len(AVERAGES), len(seen.network_names)))  # the present pay needs no average
+    net = account(seen, nothing, rule).now[np.arange(len(at)), at]
+    energy = (
+        seen.of("owned") * seen.of("power_kw") * seen.of("tariff_usd_kwh") * seen.on("load")[at]
+    )
+    works_h = np.maximum(stood_h - seen.on("provisioning_h")[at], 0.0)
+    warm = 1.0 - np.exp(-works_h / np.maximum(seen.on("warmup_h")[at], 1e-9))
+    runs = (seen.of("up") > 0) & (seen.on("up")[at] > 0)
+    return np.nan_to_num(np.where(runs, warm * (net + energy) - energy, 0.0))
 
 
 def _places(snapshot: Snapshot) -> dict[str, str]:

@@ -126,10 +126,8 @@ def recorded(bundle: Path) -> dict[str, Any]:
 def _hour(snapshot: dict[str, Any], k: float, **changed: Any) -> dict[str, Any]:
     """A line of the log `k` hours after the start, in which nothing moves unless said."""
     time = (DATE + timedelta(hours=k)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    names = [*snapshot["networks"], "off"]
     line = {
         "snapshot": {**snapshot, "time": time},
-        "memory": {name: [0.1, 0.1, 0.1, 1.0, 1.0] for name in names},
         "bundle": "any",
         "source": "policy",
         "places": {rig: row["network"] for rig, row in snapshot["rigs"].items()},
@@ -156,37 +154,55 @@ def test_fleets_that_do_the_same_earn_the_same(
     assert found.ours.moves == found.theirs.moves == 0
 
 
-def test_pay_and_entry_are_those_of_the_facts(
-    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
-) -> None:
-    """By hand: a rig alone on its networks, worth its share of each pool, less energy and lock-up;
-    the move costs burn and gas, for it loses no hours to provisioning and warm-up."""
-    networks = {
-        "left": {"estimate_usd": 2.0, "outside_work": 30.0, "lockup": 0.5, "burn_usd": 0.0},
-        "right": {"estimate_usd": 3.0, "outside_work": 30.0, "lockup": 0.0, "burn_usd": 11.0},
-    }
+def _two_networks(recorded: dict[str, Any], **right: float) -> dict[str, Any]:
+    """A snapshot of one rig that is on `left` and could be on `right`."""
     still = {"gas_usd": 1.0, "provisioning_h": 0.0, "warmup_h": 0.0, "unbonding_h": 0.0}
     still |= {"lease": False, "lease_mean_h": 1.0, "break_h": 0.0, "slots": 0.0, "load": 1.0}
     still |= {"immunity_h": 0.0, "concentration": 1.0, "token_daily_sd": 0.05, "token_usd": 1.0}
-    still |= {"fault_multiple": 0.0, "turnover_usd": 1e6}
-    facts = {"gpu": "rtx_4090", "gpu_count": 1, "power_kw": 0.5, "owned": True, "up": True}
-    facts |= {"tariff_usd_kwh": 0.2, "housing_usd_h": 0.1, "tenure_h": 99.0, "leaving_usd": 0.0}
-    facts |= {"last_gross_usd": 7.1, "last_net_usd": 7.0, "work": {"left": 10.0, "right": 10.0}}
-    snapshot = {
-        **recorded,
-        "networks": {name: still | own for name, own in networks.items()},
-        "rigs": {"one": facts | {"network": "left"}},
+    still |= {"fault_multiple": 0.0, "turnover_usd": 1e6, "outside_work": 30.0}
+    networks = {
+        "left": still | {"estimate_usd": 2.0, "lockup": 0.5, "burn_usd": 0.0},
+        "right": still | {"estimate_usd": 3.0, "lockup": 0.0, "burn_usd": 11.0} | right,
     }
+    facts = {"gpu": "rtx_4090", "gpu_count": 1, "power_kw": 0.5, "owned": True, "up": True}
+    facts |= {"tariff_usd_kwh": 0.2, "housing_usd_h": 0.1, "tenure_h": 999.0, "leaving_usd": 0.0}
+    facts |= {"last_gross_usd": 7.1, "last_net_usd": 7.0, "work": {"left": 10.0, "right": 10.0}}
+    return {**recorded, "networks": networks, "rigs": {"one": facts | {"network": "left"}}}
+
+
+LEFT_USD = 2.0 * 0.5 * 10 * 30 / 40  # gross an hour, in a pool of 30 outside and 10 own
+RIGHT_USD = 3.0 * 10 * 30 / 40
+ENERGY_USD = 0.5 * 0.2
+
+
+def test_pay_and_entry_are_those_of_the_facts(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """By hand: a rig is paid its share of each pool less lock-up and energy, the move costs burn
+    and gas."""
+    snapshot = _two_networks(recorded)
     first = _hour(snapshot, 0, orders={"one": "right"})
     rest = [_hour(snapshot, k, places={"one": "right"}) for k in range(1, 25)]
     found = read_log(_log(tmp_path / "l.jsonl", manifest, [first, *rest]))
-    left = 2.0 * 0.5 * 10 * 30 / 40 - 0.5 * 0.2
-    right = 3.0 * 10 * 30 / 40 - 0.5 * 0.2
-    assert found.theirs.usd.sum() == pytest.approx(24 * left)
-    assert found.ours.usd.sum() == pytest.approx(24 * right - 12.0)
+    assert found.theirs.usd.sum() == pytest.approx(24 * (LEFT_USD - ENERGY_USD))
+    assert found.ours.usd.sum() == pytest.approx(24 * (RIGHT_USD - ENERGY_USD) - 12.0)
     assert found.ours.usd[0] == pytest.approx(-12.0)
     assert (found.ours.moves, found.theirs.moves) == (1, 0)
     assert found.reported_usd == pytest.approx(24 * 7.1)
+
+
+def test_hours_are_lost_to_a_move_only_as_they_are_lived(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """Two hours of provisioning, then pay that rises with a time constant of eight; who leaves
+    after six hours has lost those of six."""
+    snapshot = _two_networks(recorded, provisioning_h=2.0, warmup_h=8.0)
+    first = _hour(snapshot, 0, orders={"one": "right"})
+    rest = [_hour(snapshot, k, places={"one": "right"}) for k in range(1, 7)]
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, [first, *rest]))
+    warm = [0.0, 0.0, *(1 - np.exp(-h / 8) for h in (0.5, 1.5, 2.5, 3.5))]
+    by_hand = [-12.0, *(w * RIGHT_USD - ENERGY_USD for w in warm)]
+    assert found.ours.usd == pytest.approx(by_hand)
 
 
 def test_what_the_orchestrator_did_is_read_from_the_next_snapshot(
