@@ -149,8 +149,8 @@ def flip_token_usd(
     need = rule.horizon_h * (here + rule.margin * np.abs(here) + energy) + fees
     low = need / (rule.horizon_h * gross)
     high = (need - lost_h * energy) / (rule.horizon_h * gross - lost_h * lost)
-    low = np.where((low > 0) & (lost * low <= energy), low, np.nan)
-    high = np.where((high > 0) & (lost * high >= energy), high, np.nan)
+    low = np.where(lost * low <= energy, low, np.nan)
+    high = np.where(lost * high >= energy, high, np.nan)
     nearer = np.abs(np.log(low)) <= np.abs(np.log(high))
     ratio = np.where(nearer | np.isnan(high), low, high)
     price = ratio * on("token_usd")[there]
