@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_hours_are_paid_where_the_rigs_stood_and_moves_after_them() -> None:
 def test_a_virtual_rig_pays_to_enter_even_where_the_real_one_stands() -> None:
     book = Book({"rig-0": "a", "rig-1": "a"})
     found = after(book, two_rigs(), [0, B], dt_h=1.0)
-    # what leaving a would cost is not known: the real rig-1 is on b
+    # leaving a costs nothing: it has neither leases nor collateral, and the real rig-1 is on b
     assert found.usd == pytest.approx(2.0 - 10.0)
     assert found.place == {"rig-0": "a", "rig-1": "b"}
 
@@ -93,6 +94,31 @@ def test_an_unknown_yield_earns_nothing_and_spoils_nothing() -> None:
     assert found.usd == pytest.approx(1.0)
 
 
+orders = st.lists(st.integers(0, 3), min_size=2, max_size=2)
+broken = st.sampled_from([math.nan, math.inf, -math.inf, -1e9, 0.0, 1e300])
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_no_facts_spoil_a_book(data: st.DataObject) -> None:
+    snapshot = two_rigs()
+    tables = (snapshot.rigs, snapshot.networks, snapshot.work)
+    for _ in range(data.draw(st.integers(1, 3))):
+        table = data.draw(st.sampled_from(tables))
+        row = data.draw(st.integers(0, len(table) - 1))
+        table[row, data.draw(st.integers(0, table.shape[1] - 1))] = data.draw(broken)
+    place = data.draw(st.sampled_from("ab"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book = Book({"rig-0": "a", "rig-1": place}, 1.0)
+        found = after(book, snapshot, data.draw(orders))
+        seen = placed(found, snapshot)
+        again = after(found, seen, data.draw(orders))
+    assert math.isfinite(found.usd)
+    assert math.isfinite(again.usd)
+    assert set(found.place.values()) <= {"a", "b", "off"}
+
+
 def test_a_placed_snapshot_is_that_of_a_fleet_which_stands_there() -> None:
     book = Book({"rig-0": "b", "rig-1": "b"})
     seen = placed(book, two_rigs())
@@ -101,6 +127,22 @@ def test_a_placed_snapshot_is_that_of_a_fleet_which_stands_there() -> None:
     assert seen.on("own_rigs").tolist() == [0.0, 2.0, 0.0]
     assert seen.of("leaving_usd").tolist() == [0.0, 5.0]
     assert two_rigs().assignment.tolist() == [0, 1]
+
+
+def test_leaving_where_only_the_virtual_rig_stands_costs_what_is_expected() -> None:
+    # on a leases last 48 h on average and 12 h are lost by leaving: 48 (1 - exp(-1/4)) = 10.62 h
+    # of 2 units at 1.5 USD; 100 USD a unit and 40 USD are locked for 438 h, a twentieth of a year,
+    # at 12 % a year: 2 * 1.5 * 10.6177 + 240 * 0.05 * 0.12 = 33.293 USD
+    terms = {"lease": 1.0, "lease_mean_h": 48.0, "break_h": 12.0, "unbonding_h": 438.0}
+    terms |= {"collateral_usd": 100.0, "rig_collateral_usd": 40.0, "estimate_usd": 1.5}
+    rig: Rig = {"on": "b", "work": {"a": 2.0}, "leaving_usd": 4.0}
+    snapshot, _ = by_hand([rig], {"a": terms, "b": {"estimate_usd": 1.0}})
+    there = Book({"rig-0": "a"})
+    expected = pytest.approx(33.293, abs=1e-3)
+    assert placed(there, snapshot).of("leaving_usd")[0] == expected
+    stays, leaves = (after(there, snapshot, [order], dt_h=0.0).usd for order in (0, B))
+    assert stays - leaves == expected
+    assert placed(Book({"rig-0": "b"}), snapshot).of("leaving_usd")[0] == 4.0
 
 
 def test_a_book_that_follows_the_fleet_earns_its_present_pay_exactly() -> None:
@@ -126,9 +168,6 @@ def test_a_book_that_follows_the_fleet_earns_its_present_pay_exactly() -> None:
         assert book.usd == pytest.approx(expected, rel=1e-12)
         assert book.place == here
     assert expected != 0.0
-
-
-orders = st.lists(st.integers(0, 3), min_size=2, max_size=2)
 
 
 @settings(max_examples=100, deadline=None)
