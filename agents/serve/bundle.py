@@ -146,7 +146,7 @@ def _check_manifest(manifest: dict[str, Any]) -> Columns:
     if type(manifest["schema"]) is not int or manifest["schema"] != SCHEMA:
         raise FieldError("manifest.json.schema", str(SCHEMA), manifest["schema"])
     for key in ("bundle", "created"):
-        if not (isinstance(manifest[key], str) and is_name(manifest[key])):
+        if not is_name(manifest[key]):
             raise FieldError(join("manifest.json", key), "a short text", manifest[key])
     for key in ("rule", "guardrails", "training", "policy", "scores", "parity", "provenance"):
         entries(manifest[key], join("manifest.json", key))

@@ -173,6 +173,6 @@ def _min_gpus(value: Any, networks: Mapping[str, int]) -> Floats:
 
 
 def _named(name: Any, path: str) -> str:
-    if not (isinstance(name, str) and is_name(name)):
+    if not is_name(name):
         raise FieldError(path, "names of printable characters", name)
     return join(path, name)

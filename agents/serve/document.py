@@ -81,13 +81,13 @@ def _repeated(value: Any, path: str) -> str:
 
 def join(path: str, key: Any) -> str:
     """Path of a key under a path, in one short printable line whatever the key is."""
-    name = key if isinstance(key, str) and is_name(key) else ascii(key)[:40]
+    name = key if is_name(key) else ascii(key)[:40]
     return f"{path}.{name}" if path else name
 
 
-def is_name(text: str) -> bool:
+def is_name(name: Any) -> bool:
     """Whether a rig or network may be called so: short, and every character can be printed."""
-    return 0 < len(text) <= MOST_CHARACTERS and text.isprintable()
+    return isinstance(name, str) and 0 < len(name) <= MOST_CHARACTERS and name.isprintable()
 
 
 def entries(value: Any, path: str) -> dict[str, Any]:

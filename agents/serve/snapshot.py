@@ -134,10 +134,9 @@ def _snapshot(
 def _rows(value: Any, path: str) -> dict[str, Row]:
     """Named rows, each a dict under a name that can be printed."""
     rows = entries(value, path)
-    for name in rows:
-        if not (isinstance(name, str) and is_name(name)):
-            wanted = f"names of 1 to {MOST_CHARACTERS} printable characters"
-            raise FieldError(path, wanted, name)
+    if not all(map(is_name, rows)):
+        wanted = f"names of 1 to {MOST_CHARACTERS} printable characters"
+        raise FieldError(path, wanted, next(name for name in rows if not is_name(name)))
     if set(map(type, rows.values())) <= {dict}:
         return rows
     return {name: entries(row, join(path, name)) for name, row in rows.items()}

@@ -6,7 +6,7 @@ microseconds a row. Anything unusual is looked at again field by field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -29,22 +29,18 @@ def read_table(
     a row that is unknown, missing, ill-typed or out of its limits.
     """
     table = group.base[known]
-    paths = [join(path, name) for name in rows]
-    values = list(rows.values())
+    names, values = list(rows), list(rows.values())
     shapes: dict[tuple[str, ...], list[int]] = {}
     for m, row in enumerate(values):
         shapes.setdefault(tuple(row), []).append(m)
     for shape, members in shapes.items():
         strangers = np.flatnonzero(known[members] < 0)
         for m in (members[0], *(members[k] for k in strangers[:1])):
-            _check_shape(group, paths[m], shape, bool(known[m] >= 0))
-        names = [name for name in shape if name in group.index]
-        if names:
-            columns = [group.index[name] for name in names]
-            given = _given(
-                group, columns, [values[m] for m in members], [paths[m] for m in members]
-            )
-            table[np.ix_(members, columns)] = given.T
+            _check_shape(group, join(path, names[m]), shape, bool(known[m] >= 0))
+        columns = [group.index[name] for name in shape if name in group.index]
+        if columns:
+            part = {names[m]: values[m] for m in members}
+            table[np.ix_(members, columns)] = _given(group, path, columns, part).T
     return table
 
 
@@ -59,8 +55,9 @@ def _check_shape(group: Group, path: str, shape: tuple[str, ...], known: bool) -
             raise FieldError(join(path, field.name), field.wanted, NOTHING)
 
 
-def _given(group: Group, columns: list[int], rows: Sequence[Row], paths: Sequence[str]) -> Floats:
+def _given(group: Group, path: str, columns: list[int], part: Mapping[str, Row]) -> Floats:
     """What rows of one shape hold in some columns, [columns, rows]."""
+    rows = part.values()
     names = [group.fields[k].name for k in columns]
     pick = itemgetter(*names)
     # Of a single name itemgetter gives the value, not a tuple of one.
@@ -78,10 +75,10 @@ def _given(group: Group, columns: list[int], rows: Sequence[Row], paths: Sequenc
         low, high = group.limits[:, columns, None]
         if not ((given < low) | (given > high)).any():
             return given
-    for path, row in zip(paths, rows, strict=True):
+    for name, row in part.items():
         for k in columns:
             field = group.fields[k]
-            field.check(row[field.name], join(path, field.name))
+            field.check(row[field.name], join(join(path, name), field.name))
     given = np.array(by_column, dtype=np.float64)  # of subclasses of float, as NumPy's are
     given[~np.isfinite(given)] = np.nan
     return given
