@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError, FieldError
 from .runtime import Decision, Policy
 from .shadow import Shadow
 from .snapshot import parse
@@ -59,7 +58,7 @@ class Service:
         """Exchange the policy for that of the bundle as it now is; False if it failed its check."""
         try:
             fresh = self._load()
-        except (BundleError, FieldError, OSError) as error:
+        except Exception as error:  # whatever is wrong with it, the old one goes on
             kept = self.policy.bundle.manifest["bundle"]
             _say(logging.ERROR, "bundle refused", reason=str(error), kept=kept)
             return False
