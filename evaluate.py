@@ -1,4 +1,4 @@
-"""Score policies: `python evaluate.py run=RUN_DIR`, or a rule alone: `policy=greedy`."""
+"""Score policies: `python evaluate.py run=RUN_DIR`, `bundle=DIR`, or a rule: `policy=greedy`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from agents.bundled import bundle_of, bundled
 from agents.cli import EarlierRun, earlier_run, guarded
 from agents.config import load_config
 from agents.evaluation import compare, known_rule, one_rule, rivals, trained
@@ -21,37 +22,44 @@ from env.catalog import CONFIG_DIR
 from train import REFUSED, plain
 
 
-def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> None:
+def run_job(
+    values: dict[str, Any], folder: Path, earlier: EarlierRun, bundle: Path | None = None
+) -> None:
     """Tune the rules where they are not known, compare on test worlds, keep the scores, print."""
     plain_warnings()
     rule, only_tune = known_rule(values.pop("policy")), values.pop("tune")
     values.pop("run")
     config, _ = load_config(earlier.apply(values))
     test = make_scenario(config, Split.TEST)
-    learned = trained(config, test, earlier.folders, earlier.seeds)
+    if bundle is None:
+        learned, part = trained(config, test, earlier.folders, earlier.seeds), earlier.part
+    else:
+        learned, part = bundled(bundle, test), earlier.part / "bundle"
     tuned = rivals(config, print)
     if only_tune:
         show_rules(tuned)
         return
     subject, rules = (learned, None) if learned else one_rule(tuned, rule)
     with status() as say:
-        summary = compare(config, test, subject, tuned, folder / earlier.part, say, rules)
+        summary = compare(config, test, subject, tuned, folder / part, say, rules)
     show_table(summary)
-    print(f"report: {folder / earlier.part / 'report.html'}")
+    print(f"report: {folder / part / 'report.html'}")
 
 
 def main() -> None:
-    """Resolve `run=` before Hydra composes, then do the job; `shadow=` has none of both."""
+    """Resolve `run=` and `bundle=` before Hydra composes, then do the job; `shadow=` has none of
+    them."""
     if log := shadow_log(sys.argv[1:]):
         judge(log)
         return
-    earlier = earlier_run(sys.argv[1:])
+    bundle, arguments = bundle_of(sys.argv[1:])
+    earlier = earlier_run(arguments)
     sys.argv[1:] = earlier.arguments
 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="evaluate")
     def task(composed: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        guarded(lambda: run_job(plain(composed), folder, earlier), also=REFUSED)
+        guarded(lambda: run_job(plain(composed), folder, earlier, bundle), also=REFUSED)
 
     task()
 

@@ -97,9 +97,13 @@ class Policy:
         counts once.
         """
         seen = parse(snapshot, self.bundle.columns)
+        return self.answer(seen, clock.time() if now is None else now)
+
+    def answer(self, seen: Snapshot, now: float) -> Decision:
+        """The decision on a snapshot that was read; it raises nothing."""
         with self._lock:
             try:
-                decision, state = self._decide(seen, clock.time() if now is None else now)
+                decision, state = self._decide(seen, now)
             except Exception as error:  # whatever it is, a fleet must not be left without an answer
                 LOG.exception("decision failed")
                 return self._held(seen, f"internal error: {error!r}", ())
