@@ -94,9 +94,11 @@ def test_seventeen_networks_and_the_floor_load_with_known_references() -> None:
         assert token.quote is None or TOKENS[token.quote].quote is None
 
 
-def test_every_file_of_a_network_is_in_the_default_preset() -> None:
+def test_every_file_of_a_network_is_in_the_extended_preset_and_two_are_not_in_the_default() -> None:
     files = {path.stem for path in (CONFIG_DIR / "catalog" / "networks").glob("*.yaml")}
-    assert files == {n.name for n in NETWORKS}
+    extended = {n.name for n in load_networks("extended")}
+    assert files == extended
+    assert extended - {n.name for n in NETWORKS} == {"hyperbolic", "nodexo"}
 
 
 def test_every_gpu_can_earn_on_several_networks() -> None:
