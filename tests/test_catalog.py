@@ -96,7 +96,7 @@ def test_seventeen_networks_and_the_floor_load_with_known_references() -> None:
 
 def test_every_file_of_a_network_is_in_the_extended_preset_and_two_are_not_in_the_default() -> None:
     files = {path.stem for path in (CONFIG_DIR / "catalog" / "networks").glob("*.yaml")}
-    extended = {n.name for n in load_networks("extended")}
+    extended = {n.name for n in catalog.load_networks("extended")}
     assert files == extended
     assert extended - {n.name for n in NETWORKS} == {"hyperbolic", "nodexo"}
 
