@@ -10,6 +10,7 @@ import random
 import re
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 from conftest import scenario
@@ -17,6 +18,7 @@ from handmade import RIG, changed, facts, manifest, snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.schema import snapshot_schema
 from agents.serve.catalog import read_columns
 from agents.serve.columns import AVERAGES, COMPUTED, MARKET, NETWORKS, RIGS
 from agents.serve.errors import BundleError, FieldError
@@ -111,7 +113,7 @@ def test_work_is_that_of_one_gpu_times_their_number() -> None:
     rows["rig-2"] |= {"gpu": "small", "gpu_count": 4}  # beta takes no small one
     rows["rig-3"] |= {"gpu": "new", **dict.fromkeys(("vram_gb", "fp16_tflops"), 9.0)}
     rows["rig-3"] |= {"bandwidth_gb_s": 9.0, "work": {"net-2": 5}}
-    rows["rig-4"] |= {"gpu": "large", "gpu_count": 4, "work": {"alpha": 2.5, "beta": None}}
+    rows["rig-4"] |= {"gpu": "large", "gpu_count": 4, "work": {"alpha": 2.5, "beta": 0}}
     rows["rig-5"] |= {"gpu": "large", "gpu_count": None}
     assert read(said).work.tolist() == [
         [12.0, 7.0, 0.0, 1.0],
@@ -155,7 +157,12 @@ def test_times_are_in_any_zone_and_the_hour_of_day_is_utc(
     "said",
     [
         *("2026-11-25T18:00:00", "2026-11-25", "2026-02-30T18:00:00Z", "18:00:00Z", "", "now"),
-        *("2026-11-25 18:00:00Z", "2026-11-25T24:01:00Z", "2026-11-25T18:00:00+25:00"),
+        *(
+            "2026-11-25 18:00:00Z",
+            "2026-11-25T24:01:00Z",
+            "2026-11-25T18:00Z",
+            "2026-11-25T18:00:00+25:00",
+        ),
         *(
             "20261125T180000Z",
             "2026-W48-3T18:00:00Z",
@@ -195,7 +202,8 @@ def test_a_switch_may_be_missing_too() -> None:
 WRONG = [  # path, value (... = leave out), words of the message
     ("schema", 2, "expected 1, got 2"),
     ("schema", True, "expected 1, got True"),
-    ("schema", 1.0, "expected 1"),
+    ("schema", 1.5, "expected 1"),
+    ("schema", "1", "expected 1"),
     ("schema", ..., "got nothing"),
     ("time", ..., "got nothing"),
     ("market", ..., "got nothing"),
@@ -238,6 +246,7 @@ WRONG = [  # path, value (... = leave out), words of the message
     ("rigs.rig-1.gpu", None, "a GPU model's name"),
     ("rigs.rig-1.gpu", 4090, "a GPU model's name"),
     ("rigs.rig-1.gpu", {}, "a GPU model's name"),
+    ("rigs.rig-1.gpu", "", "a GPU model's name"),
     ("rigs.rig-1.power_kw", 4.5e6, "a number in kW from -1000 to 1e+06, got 4500000.0"),
     ("rigs.rig-1.gpu_count", False, "a number"),
     ("rigs.rig-1.tiebreak", 0.5, "no such field"),
@@ -245,6 +254,9 @@ WRONG = [  # path, value (... = leave out), words of the message
     ("rigs.rig-1.work", {"gamma": 1.0}, "no such field"),
     ("rigs.rig-1.work", {"alhpa": 1.0}, "did you mean alpha?"),
     ("rigs.rig-1.work", {"alpha": -1.0}, "a number of work units from 0"),
+    ("rigs.rig-1.work", {"alpha": None}, "a number of work units from 0"),
+    ("rigs.rig-1.work", {"alpha": math.nan}, "a number of work units from 0"),
+    ("rigs.rig-1.work", {"alpha": math.inf}, "a number of work units from 0"),
     ("rigs.rig-1.work", {"alpha": True}, "a number of work units from 0"),
     ("rigs.rig-1.work", {"alpha": "1"}, "a number of work units from 0"),
     ("rigs.rig-1.work", {"alpha": 10**400}, "a number of work units from 0"),
@@ -433,14 +445,18 @@ def check_arrays(s: Snapshot) -> None:
     assert np.isfinite([s.time, *s.observed]).all()
 
 
-def check_mutated(seed: int) -> bool:
+def mutated(seed: int) -> Any:
     rng = random.Random(seed)
     said = copy.deepcopy(GOOD)
     for _ in range(rng.choice((1, 1, 2, 5))):
         mutate(said, rng)
         if not said:
             break
-    refused = check_answered(said)
+    return said
+
+
+def check_mutated(seed: int) -> bool:
+    refused = check_answered(said := mutated(seed))
     try:
         text = json.dumps(said)
     except ValueError:  # an integer of too many digits to write
@@ -459,6 +475,36 @@ def test_a_snapshot_with_anything_changed_is_read_or_refused(seed: int) -> None:
 def test_ten_thousand_changed_snapshots_are_read_or_refused() -> None:
     refused = sum(check_mutated(seed) for seed in range(10_000))
     assert 3_000 < refused < 9_500  # both happen, often
+
+
+# What a schema cannot say: which names are there, which days, what can be printed, and one limit.
+BEYOND_A_SCHEMA = (
+    *("a network of this snapshot", "no such field", "a time such as", "printable characters"),
+    *("a GPU model's name", "a number of work units from 0 to 3.4"),
+)
+
+
+def test_the_published_schema_accepts_what_is_read_and_little_more() -> None:
+    """Oracle: jsonschema, on the schema that a bundle ships."""
+    schema = jsonschema.Draft202012Validator(snapshot_schema(manifest()))
+    refused = []
+    for seed in range(1000):
+        said = mutated(seed)
+        try:
+            json.dumps(said, allow_nan=False)
+        except ValueError:
+            continue  # JSON cannot say this
+        error = None
+        try:
+            read(said)
+        except FieldError as caught:
+            error = caught
+        if error is None:
+            assert schema.is_valid(said), seed
+        elif not error.expected.startswith(BEYOND_A_SCHEMA):
+            assert not schema.is_valid(said), seed
+        refused.append(error is not None)
+    assert 50 < sum(refused) < len(refused) - 50
 
 
 NUMBERS = st.one_of(st.floats(), st.integers(), st.booleans(), st.none())
