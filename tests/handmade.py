@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import save
 
+from agents.serve.bundle import read_bundle
 from agents.serve.columns import AVERAGES, COMPUTED, GPU, MARKET, NETWORKS, RIGS
+from agents.serve.errors import BundleError
 
 Plain = dict[str, Any]
 
@@ -196,3 +199,13 @@ def changed(document: Plain, path: str, value: Any) -> Plain:
     else:
         at[int(last) if isinstance(at, list) else last] = value
     return copied
+
+
+def refused(folder: Path) -> str:
+    """The one line with which a bundle is refused."""
+    with pytest.raises(BundleError) as caught:
+        read_bundle(folder)
+    said = str(caught.value)
+    assert said.isprintable()
+    assert len(said) < 1000
+    return said

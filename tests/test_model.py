@@ -1,0 +1,160 @@
+"""The exported graph always answers, and one missing fact spoils nobody else's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import handmade
+import numpy as np
+import onnx
+import pytest
+import torch
+from handmade import changed, manifest, snapshot, write
+from onnx import TensorProto, helper
+
+from agents.serve.bundle import Bundle, read_bundle
+from agents.serve.catalog import read_columns
+from agents.serve.columns import AVERAGES
+from agents.serve.errors import BundleError
+from agents.serve.model import Answer, Model, remember
+from agents.serve.snapshot import Snapshot, parse
+from env.observation import remember as theirs
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return read_bundle(write(tmp_path_factory.mktemp("made") / "bundle"))
+
+
+def run(
+    read: Bundle, document: Any, memory: Any = None, dt_h: float = 1.0
+) -> tuple[Snapshot, Answer]:
+    s = parse(document, read.columns)
+    return s, Model(read.model).run(s, s.averages if memory is None else memory, dt_h)
+
+
+def test_recorded_orders_come_again(read: Bundle) -> None:
+    for hour in read.golden["sequences"][0]["hours"]:
+        s, answer = run(read, hour["snapshot"], dt_h=hour["dt_h"])
+        names = (None, *s.network_names)
+        orders = {r: names[k] for r, k in zip(s.rig_names, answer.orders, strict=True)}
+        assert orders == hour["orders"]
+        assert answer.orders.dtype == np.int64
+        assert answer.probs.shape == (3, 5)
+
+
+def test_a_fact_that_is_missing_holds_what_depends_on_it_and_nothing_else(read: Bundle) -> None:
+    said = snapshot(rigs=8, networks=3)
+    whole = run(read, said)[1]
+    assert (whole.orders > 0).all()
+    for path, holding in (
+        ("rigs.rig-2.power_kw", {2}),
+        ("networks.net-2.token_usd", {2, 6}),  # whose network it is
+        ("market.btc_usd", set(range(8))),
+    ):
+        answer = run(read, changed(said, path, None))[1]
+        assert set(np.flatnonzero(answer.orders == 0)) == holding
+        others = [r for r in range(8) if r not in holding]
+        assert np.array_equal(answer.orders[others], whole.orders[others])
+        assert np.allclose(answer.probs.sum(-1), 1.0)
+        assert np.isfinite(answer.margin).all()
+    answer = run(read, changed(said, "networks.alpha.turnover_usd", None))[1]
+    assert not (answer.orders == 1).any()
+    assert (answer.probs[:, 1] == 0).all()
+    large = [1, 5]  # they find beta once alpha is out
+    assert (answer.orders[large] == 2).all()
+
+
+def test_numbers_beyond_float32_are_missing(read: Bundle) -> None:
+    s = parse(snapshot(rigs=4), read.columns)
+    s.rigs[1, 0] = 1e300
+    answer = Model(read.model).run(s, s.averages, 1.0)
+    assert (answer.orders == 0).tolist() == [False, True, False, False]
+
+
+def test_an_empty_fleet_and_one_without_networks_are_answered(read: Bundle) -> None:
+    assert run(read, snapshot(rigs=0))[1].orders.shape == (0,)
+    alone = {"r": handmade.RIG | {"network": "off"}}
+    _, answer = run(read, snapshot(rigs=0, networks=0) | {"rigs": alone})
+    assert answer.probs.shape == (1, 2)
+    assert np.isfinite(answer.memory).all()
+
+
+def test_averages_move_as_the_simulators_do() -> None:
+    """Oracle: `env.observation.remember`, in float32."""
+    rng = np.random.default_rng(0)
+    s = parse(snapshot(rigs=1, networks=5), read_columns(manifest()))
+    memory = rng.uniform(1, 2, s.averages.shape)
+    estimate, token = (torch.tensor(s.on(c))[None] for c in ("estimate_usd", "token_usd"))
+    for dt_h in (0.0, 0.25, 1.0, 50.0):
+        expected = theirs(torch.tensor(memory)[None], estimate, token, dt_h)[0].numpy()
+        assert np.allclose(remember(memory, s, dt_h), expected, rtol=1e-6, atol=1e-6)
+    first = remember(np.full_like(memory, np.nan), s, 1.0)
+    assert np.array_equal(first, theirs(None, estimate, token, 1.0)[0].numpy())
+    s.networks[0] = np.nan
+    assert np.array_equal(remember(memory, s, 1.0)[:, 0], memory[:, 0])
+
+
+def hostile(*nodes: onnx.NodeProto) -> Model:
+    """The handmade graph with other nodes in place of those that made the same outputs."""
+    made = handmade.model()
+    replaced = {output for node in nodes for output in node.output}
+    kept = [node for node in made.graph.node if node.output[0] not in replaced]
+    del made.graph.node[:]
+    made.graph.node.extend([*kept[:1], *nodes, *kept[1:]])  # after `choices`, before `margin`
+    return Model(made.SerializeToString())
+
+
+def scaled(source: str, result: str, factor: float) -> tuple[onnx.NodeProto, onnx.NodeProto]:
+    """Nodes that give a multiple of something."""
+    kind = TensorProto.INT64 if result == "orders" else TensorProto.FLOAT
+    by = helper.make_node(
+        "Constant", [], [f"by_{result}"], value=helper.make_tensor("v", kind, [], [factor])
+    )
+    return by, helper.make_node("Mul", [source, f"by_{result}"], [result])
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("order", [10**6, -(10**6), 2**62])
+def test_whatever_a_graph_says_is_an_answer(read: Bundle, factor: float, order: int) -> None:
+    s = parse(snapshot(rigs=8, networks=3), read.columns)
+    memory = np.where(np.isnan(s.averages), 1.5, s.averages)
+    for nodes, holding in (
+        (scaled("assignment", "orders", order), s.assignment > 0),
+        (scaled("choices", "probs", factor), s.assignment >= 0),
+        (scaled("memory", "memory_out", factor), s.assignment < 0),
+    ):
+        answer = hostile(*nodes).run(s, memory, 1.0)
+        assert ((answer.orders >= 0) & (answer.orders <= 4)).all()
+        assert np.isfinite(answer.probs).all()
+        assert np.isfinite(answer.margin).all()
+        assert np.isfinite(answer.memory).all()
+        assert (answer.orders[holding] == 0).all()
+
+
+def test_a_graph_that_fails_or_answers_in_another_shape_holds(read: Bundle) -> None:
+    s = parse(snapshot(rigs=8, networks=3), read.columns)
+    for node in (
+        helper.make_node("Add", ["choices", "work"], ["probs"]),  # N + 1 against N: it fails
+        helper.make_node("MatMul", ["memory", "work"], ["memory_out"]),
+        helper.make_node("ArgMax", ["choices"], ["orders"], axis=1, keepdims=0),  # by network
+    ):
+        answer = hostile(node).run(s, s.averages, 1.0)
+        assert (answer.orders == 0).all()
+        assert (answer.probs[:, 0] == 1.0).all()
+        assert answer.probs.shape == (8, 5)
+        assert answer.memory.shape == (len(AVERAGES), 4)
+
+
+@pytest.mark.parametrize("cut", ["input", "output"])
+def test_a_graph_of_other_inputs_or_outputs_is_refused(cut: str) -> None:
+    made = handmade.model()
+    del getattr(made.graph, cut)[-1]
+    with pytest.raises(BundleError, match=r"policy\.onnx"):
+        Model(made.SerializeToString())
+    made = handmade.model()
+    getattr(made.graph, cut)[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    with pytest.raises(BundleError, match=r"policy\.onnx"):
+        Model(made.SerializeToString())
+    with pytest.raises(BundleError, match="onnxruntime cannot load"):
+        Model(b"not a model")
