@@ -134,6 +134,13 @@ def test_the_example_of_the_document_is_decided(client: Client) -> None:
     assert client.decide(example).status_code == 200
 
 
+def test_the_guardrails_in_force_are_told(bundle: Path) -> None:
+    service = Service(lambda: Policy.load(bundle, guardrails={"deny": ["akash"]}))
+    told = Client(service).get("/v1/model").json()["guardrails"]
+    assert told["deny"] == ["akash"]
+    assert told["min_dwell_h"] == service.policy.bundle.manifest["guardrails"]["min_dwell_h"]
+
+
 def test_what_is_told_of_the_model_fits_the_document(client: Client, bundle: Path) -> None:
     document = client.get("/openapi.json").json()
     told = client.get("/v1/model").json()

@@ -8,6 +8,7 @@ browser cannot send one across origins unasked.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import signal
@@ -152,9 +153,13 @@ def application(service: Service, metrics: Metrics, token: bytes | None = None) 
 def describe(service: Service) -> dict[str, Any]:
     """What /v1/model tells of the bundle that answers."""
     bundle = service.policy.bundle
-    told = ("bundle", "created", "rule", "guardrails", "scores", "parity", "provenance")
-    said = {name: bundle.manifest[name] for name in told}
-    return {**said, "digest": bundle.digest, "shadow": service.shadow}
+    told = ("bundle", "created", "rule", "scores", "parity", "provenance")
+    return {
+        **{name: bundle.manifest[name] for name in told},
+        "guardrails": dataclasses.asdict(service.policy.limits),  # the operator's over its own
+        "digest": bundle.digest,
+        "shadow": service.shadow,
+    }
 
 
 def openapi(service: Service, *, token: bool) -> dict[str, Any]:

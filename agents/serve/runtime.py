@@ -55,8 +55,8 @@ class Policy:
 
     def __init__(self, bundle: Bundle, model: Model, limits: Guardrails, folder: Path | None):
         """Takes what `load` has checked; a FieldError is that of a saved state or the manifest."""
-        self.bundle = bundle
-        self._model, self._limits, self._folder = model, limits, folder
+        self.bundle, self.limits = bundle, limits
+        self._model, self._folder = model, folder
         self._rule = Rule.read(bundle.manifest["rule"])
         self._training = Training(bundle.manifest["training"])
         self._memory = Memory() if folder is None else read(folder)
@@ -133,7 +133,7 @@ class Policy:
 
     def _decide(self, seen: Snapshot, now: float) -> tuple[Decision, State | None]:
         """The decision and the state after it, None where the snapshot must not be remembered."""
-        limits, base = self._limits, self._memory.base(seen.time)
+        limits, base = self.limits, self._memory.base(seen.time)
         rig_holds, barred, acted = feeds(seen, limits, now)
         age_h = (now - seen.time) / HOUR_S
         if not abs(age_h) <= limits.max_snapshot_age_h:
@@ -166,9 +166,9 @@ class Policy:
         return decision, state
 
     def _case(self, base: State, seen: Snapshot, bars: Bars) -> Case:
-        before, fed_h = base.memory(seen, self._limits.max_gap_h)
+        before, fed_h = base.memory(seen, self.limits.max_gap_h)
         dt_h = 0.0 if base.time is None else (seen.time - base.time) / HOUR_S
-        cut, clipped = clip(seen, before, self._limits)
+        cut, clipped = clip(seen, before, self.limits)
         memory = remember(before, cut, dt_h)
         fed_h = np.where(np.isfinite(before).all(0), fed_h + dt_h, 0.0)
         worth = account(cut, memory, self._rule)
@@ -176,7 +176,7 @@ class Policy:
 
     def _judge(self, case: Case, novelty: float, novelty_of: str) -> Verdict:
         """Who decides."""
-        limits, base = self._limits, case.base
+        limits, base = self.limits, case.base
         if case.before.shape[1] > 1 and not np.isfinite(case.before[:, :-1]).any():
             return Verdict(HOLD, "first snapshot, and it brings no averages: all rigs hold")
         if case.dt_h > limits.max_gap_h:
@@ -219,7 +219,7 @@ class Policy:
 
     def _regret(self, case: Case, before: Regret, orders: Ints, verdict: Verdict) -> Regret:
         """The two fleets on paper after this hour; time that nobody saw is not paid."""
-        limits = self._limits
+        limits = self.limits
         seen_h = case.dt_h if case.dt_h <= limits.max_gap_h else 0.0
         papers = Papers(case.seen, case.memory, case.worth, self._rule, seen_h)
 
