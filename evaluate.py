@@ -1,4 +1,5 @@
-"""Score policies: `python evaluate.py run=RUN_DIR`, `bundle=DIR`, or a rule: `policy=greedy`."""
+"""Score policies: `python evaluate.py run=RUN_DIR`, `bundle=DIR`, or a rule: `policy=greedy`; or
+judge what a bundle would have done live: `shadow=LOG.jsonl`."""
 
 from __future__ import annotations
 
