@@ -1,0 +1,152 @@
+"""Recorded fleets for the tests of the runtime, and the laws that every decision must keep."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.serve.accounting import Rule, account
+from agents.serve.bundle import Bundle, read_bundle
+from agents.serve.guardrails import clip
+from agents.serve.limits import Guardrails, settings
+from agents.serve.model import Model, remember
+from agents.serve.runtime import Decision, Policy
+from agents.serve.snapshot import Snapshot, parse
+
+Json = dict[str, Any]
+
+
+@cache
+def loaded(folder: Path) -> tuple[Bundle, Model]:
+    """A bundle and its graph, read once."""
+    bundle = read_bundle(folder)
+    return bundle, Model(bundle.model)
+
+
+def recorded(folder: Path, sequence: int = 0) -> list[Json]:
+    """The snapshots of a recorded case, hour by hour; the first brings averages."""
+    hours = loaded(folder)[0].golden["sequences"][sequence]["hours"]
+    return [copy.deepcopy(hour["snapshot"]) for hour in hours]
+
+
+def fresh(folder: Path, model: Any = None, state: Path | None = None, **limits: Any) -> Policy:
+    """A policy that remembers nothing yet, with another graph or other guardrails if given."""
+    bundle, own = loaded(folder)
+    g = settings(bundle.manifest["guardrails"], limits)
+    return Policy(bundle, own if model is None else model, g, state)
+
+
+def unix_s(snapshot: Json) -> float:
+    return datetime.fromisoformat(snapshot["time"]).timestamp()
+
+
+def ask(policy: Policy, snapshot: Json) -> Decision:
+    """The decision at the snapshot's own time."""
+    return policy.decide(snapshot, unix_s(snapshot))
+
+
+def later(snapshot: Json, hours: float) -> Json:
+    """The same facts at another time, without averages."""
+    time = datetime.fromisoformat(snapshot["time"]) + timedelta(hours=hours)
+    moved = copy.deepcopy(snapshot) | {"time": time.astimezone(UTC).isoformat()}
+    for feed in moved["networks"].values():
+        for name in [n for n in feed if n.startswith(("ema_", "price_"))]:
+            del feed[name]
+    return moved
+
+
+def many(snapshot: Json, rigs: int) -> Json:
+    """The snapshot with its rigs over and over, until it has that many."""
+    kinds = [*snapshot["rigs"].values()]
+    rows = {f"rig-{r:04d}": copy.deepcopy(kinds[r % len(kinds)]) for r in range(rigs)}
+    return {**copy.deepcopy(snapshot), "rigs": rows}
+
+
+SCRAP: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1.5, 1e6, -1e9, 1e300, 10**400, math.nan, math.inf, -math.inf),
+    *("", "akash", "off", "\ud800", "a\nb", "2026-01-01T00:00:00Z", [], [1.0], {}, {"akash": 1.0}),
+)
+
+
+def spoil(document: Any, rng: random.Random) -> None:
+    """Change one thing in place: a value by scrap or a million times itself, a key less or more."""
+    at, key = document, rng.choice([*document])
+    while isinstance(at[key], dict) and at[key] and rng.random() < 0.9:
+        at = at[key]
+        key = rng.choice([*at])
+    kind = rng.randrange(5)
+    if kind == 0:
+        del at[key]
+    elif kind == 1:
+        at[rng.choice(("akash", "work", "nothing", "up", "gpu", ""))] = rng.choice(SCRAP)
+    elif kind == 2 and type(at[key]) is float:
+        at[key] *= rng.choice((1e6, 1e-6, -1, 0, 1000))
+    elif kind == 3:
+        at[key] = rng.choice((None, math.nan, math.inf))
+    else:
+        at[key] = rng.choice(SCRAP)
+
+
+def check_laws(policy: Policy, source: Any, decision: Decision, g: Guardrails, now: float) -> None:
+    """What holds of every decision, worked out again from the snapshot; `policy` made no other
+    decision, so that moves and averages that it remembers are known."""
+    seen = parse(source, policy.bundle.columns)
+    said = json.dumps(decision.to_json(), allow_nan=False)
+    assert "internal error" not in said
+    orders = decision.orders
+    assert orders.keys() | decision.holds.keys() == {*seen.rig_names}
+    assert not orders.keys() & decision.holds.keys()
+    assert all(decision.holds.values())
+    assert all(acted.text for acted in decision.acted)
+    assert decision.source in ("policy", "rule", "hold")
+    assert bool(decision.reason) == (decision.source != "policy")
+    if decision.source == "hold":
+        assert not orders
+    assert len(orders) <= max(1, int(g.max_moves_share_h * len(seen.rig_names)))
+    if orders:
+        _check_moves(seen, orders, Rule.read(policy.bundle.manifest["rule"]), g, now)
+
+
+def _check_moves(
+    seen: Snapshot, orders: Mapping[str, str], rule: Rule, g: Guardrails, now: float
+) -> None:
+    assert abs(now - seen.time) <= g.max_snapshot_age_h * 3600
+    assert np.isfinite(seen.market).all()
+    before = seen.averages
+    cut, _ = clip(seen, before, g)
+    worth = account(cut, remember(before, cut, 0.0), rule)
+    after = seen.assignment.copy()
+    for name, network in orders.items():
+        r, n = seen.rig_names.index(name), seen.network_names.index(network)
+        here = seen.assignment[r]
+        assert n != here
+        assert seen.work[r, n] > 0
+        assert seen.on("open")[n] > 0
+        assert network not in g.deny
+        for place in (here, n):
+            assert np.isfinite(seen.networks[place]).all()
+            assert abs(now - seen.observed[place]) <= g.max_feed_age_h * 3600
+        assert np.isfinite(seen.rigs[r]).all()
+        stood_h, waits_h = seen.of("tenure_h")[r], seen.of("provisioning_h")[r]
+        assert waits_h <= 0
+        assert stood_h <= 0 or stood_h >= g.min_dwell_h
+        gain_h, entry = worth.gain_usd_h[r, n], worth.entry_usd[r, n]
+        assert gain_h >= 0
+        assert entry <= g.max_payback_h * gain_h
+        assert network == "off" or np.isfinite(before[:, n]).all()  # known for long enough
+        after[r] = n
+    there = np.bincount(after, minlength=len(seen.network_names))
+    share = max(1, int(g.max_network_share * len(after) + 1e-9))
+    for n in {seen.network_names.index(network) for network in orders.values()}:
+        network = seen.network_names[n]
+        assert there[n] <= g.max_network_rigs.get(network, len(after))
+        assert network == "off" or there[n] <= share
