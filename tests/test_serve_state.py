@@ -1,0 +1,139 @@
+"""What the runtime remembers: written whole, read strictly, forgotten in time."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from snapshots import by_hand
+
+from agents.serve.book import Book
+from agents.serve.errors import FieldError
+from agents.serve.state import (
+    FILE,
+    FORGET_H,
+    HOUR_S,
+    Feed,
+    Memory,
+    Moves,
+    Paper,
+    Regret,
+    State,
+    read,
+    save,
+)
+
+FEED = Feed((1.0, 2.0, 3.0, 4.0, 5.0), 12.0, 1000.0)
+MOVES = Moves({"rig-0": 900.0}, ((900.0, 1),))
+REGRET = Regret(
+    Paper(Book({"rig-0": "a"}, -1.5), MOVES), Paper(), ((0.0, 0.0), (1000.0, 2.5)), True
+)
+STATE = State(1000.0, {"a": FEED}, {"rig-0": "a"}, {"rig-0": "b"}, MOVES, REGRET)
+HOUR = by_hand([{"on": "a"}], {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 2.0}})
+
+
+def test_what_is_saved_is_read(tmp_path: Path) -> None:
+    memory = Memory(STATE, State())
+    save(tmp_path, memory)
+    assert read(tmp_path) == memory
+    assert os.listdir(tmp_path) == [FILE]
+
+
+def test_an_empty_folder_is_no_memory_and_is_made(tmp_path: Path) -> None:
+    assert read(tmp_path / "new" / "folder") == Memory()
+    assert (tmp_path / "new" / "folder").is_dir()
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, Memory(STATE))
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        save(tmp_path, Memory())
+    assert read(tmp_path) == Memory(STATE)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schema", 2),
+        ("after", []),
+        ("after.time", "now"),
+        ("after.nothing", 1),
+        ("after.feeds.a", None),
+        ("after.feeds.a.averages", [1.0]),
+        ("after.feeds.a.fed_h", -1.0),
+        ("after.places.rig-0", 3),
+        ("after.moves.last.rig-0", True),
+        ("after.moves.recent", [[1.0]]),
+        ("after.regret.spent", 1),
+        ("after.regret.lead", [1.0]),
+        ("after.regret.policy.book.usd", float("nan")),
+    ],
+)
+def test_a_file_of_another_make_is_refused_with_the_field(
+    tmp_path: Path, path: str, value: Any
+) -> None:
+    save(tmp_path, Memory(STATE))
+    content = json.loads((tmp_path / FILE).read_text())
+    *parts, last = path.split(".")
+    at = content
+    for part in parts:
+        at = at[part]
+    at[last] = value
+    (tmp_path / FILE).write_text(json.dumps(content))
+    with pytest.raises(FieldError) as refused:
+        read(tmp_path)
+    assert refused.value.path.startswith(f"state.{path}")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', "\x00"])
+def test_a_file_that_is_broken_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(FieldError, match="state"):
+        read(tmp_path)
+
+
+def test_networks_that_are_not_seen_are_forgotten_after_a_month() -> None:
+    snapshot, memory = HOUR
+    state = replace(STATE, feeds={"old": FEED, "a": FEED})
+    for hours, kept in ((FORGET_H - 1, {"old", "a", "b", "off"}), (FORGET_H, {"a", "b", "off"})):
+        now = replace(snapshot, time=FEED.seen + hours * HOUR_S)
+        assert set(state.fed(now, memory, np.zeros(3))) == kept
+
+
+def test_moves_are_counted_for_an_hour_and_dated_for_a_month() -> None:
+    snapshot, _ = HOUR
+    moves = Moves().after(["rig-0"], 1, 0.0)
+    for hours, recent in ((0.0, 1), (0.99, 1), (1.0, 0)):
+        counters = moves.counters(replace(snapshot, time=hours * HOUR_S), np.zeros(3))
+        assert counters.recent_moves == recent
+        assert counters.since_move_h.tolist() == [hours]
+    assert moves.after([], 0, HOUR_S).recent == ()
+    assert moves.after([], 0, FORGET_H * HOUR_S).last == {}
+    assert Moves().counters(snapshot, np.zeros(3)).since_move_h.tolist() == [np.inf]
+
+
+def test_averages_that_a_snapshot_brings_count_only_where_none_are_remembered() -> None:
+    snapshot, memory = HOUR
+    brought = replace(snapshot, time=2000.0, averages=memory + 7.0)
+    before, fed_h = STATE.memory(brought, 6.0)
+    assert before[:, 0].tolist() == [*FEED.averages]
+    assert before[:, 1].tolist() == (memory[:, 1] + 7.0).tolist()
+    assert fed_h.tolist() == [12.0, FORGET_H, FORGET_H]
+
+
+def test_the_same_time_is_decided_from_the_state_before() -> None:
+    memory = Memory(STATE, State(1.0))
+    assert memory.base(1000.0) == State(1.0)
+    assert memory.base(1000.5) is STATE
