@@ -1,111 +1,35 @@
-"""Laws of the HTTP service: what it answers, whom, and that a reload costs no request.
-
-Everything goes through the served application; the process itself is tested at the end, over
-loopback.
-"""
+"""Laws of the HTTP application: what it answers, and whom."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import httpx
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from asking import TOKEN, Client, Json, new_service, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.serve import http
 from agents.serve.access import is_loopback, read_token
 from agents.serve.errors import FieldError
-from agents.serve.http import MAX_BODY_BYTES, Metrics, application
+from agents.serve.http import MAX_BODY_BYTES
 from agents.serve.runtime import Policy
-from agents.serve.service import Service, Watch
-from agents.serve.shadow import Shadow
-from agents.shadow import read_log
-
-Json = dict[str, Any]
-JSON = {"Content-Type": "application/json"}
-TOKEN = b"a-token-of-some-length"
-ROOT = Path(__file__).parent.parent
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-)
+from agents.serve.service import Service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hours(bundle: Path) -> list[Json]:
-    """Recorded snapshots, hour by hour."""
-    golden = json.loads((bundle / "golden.json").read_text())
-    return [hour["snapshot"] for hour in golden["sequences"][0]["hours"]]
-
-
-def _service(bundle: Path, shadow: Shadow | None = None) -> Service:
-    return Service(lambda: Policy.load(bundle), shadow, simulated=True)
-
-
-class Client:
-    """Asks the application itself, without a socket."""
-
-    def __init__(self, service: Service, token: bytes | None = None) -> None:
-        self.metrics = Metrics(service)
-        app = application(service, self.metrics, token)
-        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-
-    def request(self, method: str, path: str, **asked: Any) -> httpx.Response:
-        async def ask() -> httpx.Response:
-            url = "http://service"
-            async with httpx.AsyncClient(transport=self._transport, base_url=url) as client:
-                return await client.request(method, path, **asked)
-
-        return asyncio.run(ask())
-
-    def get(self, path: str, **asked: Any) -> httpx.Response:
-        return self.request("GET", path, **asked)
-
-    def decide(self, snapshot: Json, **asked: Any) -> httpx.Response:
-        return self.request("POST", "/v1/decide", json=snapshot, **asked)
-
-    def send(self, body: bytes | AsyncIterator[bytes]) -> httpx.Response:
-        return self.request("POST", "/v1/decide", content=body, headers=JSON)
+    return recorded(bundle)
 
 
 @pytest.fixture(scope="module")
 def client(bundle: Path) -> Client:
-    return Client(_service(bundle))
-
-
-def rebuilt(bundle: Path, folder: Path, name: str) -> Path:
-    """A copy of a bundle under another name, whole."""
-    copy = folder / name
-    shutil.copytree(bundle, copy)
-    manifest = json.loads((copy / "manifest.json").read_text()) | {"bundle": name}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    files = sorted(file for file in copy.iterdir() if file.name != "SHA256SUMS")
-    sums = "".join(f"{sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
-    (copy / "SHA256SUMS").write_text(sums)
-    return copy
-
-
-def exchange(live: Path, fresh: Path) -> None:
-    """Put a new bundle in the place of the one that is served."""
-    os.rename(live, live.with_name(f"{live.name}.{fresh.name}.old"))
-    os.rename(fresh, live)
+    return Client(new_service(bundle))
 
 
 def _valid(document: Json, name: str, answer: Json) -> None:
@@ -260,7 +184,7 @@ def test_no_body_is_answered_with_a_server_error(client: Client, body: bytes) ->
 def test_without_the_token_only_health_is_told(
     bundle: Path, hours: list[Json], given_header: str | None
 ) -> None:
-    client = Client(_service(bundle), TOKEN)
+    client = Client(new_service(bundle), TOKEN)
     headers = {} if given_header is None else {"Authorization": given_header.encode("latin-1")}
     for path in ("/v1/model", "/metrics", "/openapi.json", "/nothing"):
         assert client.get(path, headers=headers).status_code == 401
@@ -271,7 +195,7 @@ def test_without_the_token_only_health_is_told(
 
 
 def test_with_the_token_all_is_told(bundle: Path, hours: list[Json]) -> None:
-    client = Client(_service(bundle), TOKEN)
+    client = Client(new_service(bundle), TOKEN)
     headers = {"Authorization": f"bearer {TOKEN.decode()}"}
     assert client.decide(hours[0], headers=headers).status_code == 200
     document = client.get("/openapi.json", headers=headers).json()
@@ -314,7 +238,7 @@ def test_beyond_loopback_a_token_is_needed(bundle: Path, host: str) -> None:
 
 
 def test_metrics_count_what_was_answered(bundle: Path, hours: list[Json]) -> None:
-    client = Client(_service(bundle))
+    client = Client(new_service(bundle))
     moves = 0
     for snapshot in hours[:12]:
         moves += len(client.decide(snapshot).json()["moves"])
@@ -330,290 +254,3 @@ def test_metrics_count_what_was_answered(bundle: Path, hours: list[Json]) -> Non
     assert float(told['fleet_refusals_total{status="400"}']) == 1
     name = json.loads((bundle / "manifest.json").read_text())["bundle"]
     assert float(told[f'fleet_bundle{{bundle="{name}"}}']) == 1
-
-
-def test_a_new_bundle_takes_over_with_what_was_remembered(
-    bundle: Path, hours: list[Json], tmp_path: Path
-) -> None:
-    """After an exchange it is decided as without one: averages and moves went over. Only the
-    regret budget is the new bundle's own."""
-    live = rebuilt(bundle, tmp_path, "live")
-    changed, unchanged = _service(live), _service(live)
-    for snapshot in hours[:8]:
-        changed.decide(snapshot)
-        unchanged.decide(snapshot)
-    exchange(live, rebuilt(bundle, tmp_path, "fresh"))
-    assert changed.reload()
-    assert changed.policy.bundle.manifest["bundle"] == "fresh"
-    for snapshot in hours[8:16]:
-        said, expected = (s.decide(snapshot).to_json() for s in (changed, unchanged))
-        own = {"bundle": None, "regret_usd": None}
-        assert said | own == expected | own
-
-
-def test_a_bundle_that_fails_its_check_leaves_the_old_one(
-    bundle: Path, hours: list[Json], tmp_path: Path
-) -> None:
-    live = rebuilt(bundle, tmp_path, "live")
-    service = _service(live)
-    client = Client(service)
-    model = live / "policy.onnx"
-    data = bytearray(model.read_bytes())
-    data[len(data) // 2] ^= 1
-    model.write_bytes(data)
-    client.metrics.reload()
-    assert client.get("/v1/model").json()["bundle"] == "live"
-    assert client.decide(hours[0]).status_code == 200
-    assert 'fleet_reloads_total{result="refused"} 1.0' in client.get("/metrics").text
-
-
-def test_whatever_a_new_bundle_raises_the_old_one_goes_on(bundle: Path) -> None:
-    """An error that nobody thought of must not end the watch."""
-    policies = [Policy.load(bundle)]
-    service = Service(policies.pop)  # the second time, there is none: an IndexError
-    before = service.policy
-    assert not service.reload()
-    assert service.policy is before
-
-
-def test_a_folder_is_tried_once_when_it_has_come_to_rest(tmp_path: Path) -> None:
-    tried: list[str] = []
-    folder = tmp_path / "live"
-    folder.mkdir()
-    file = folder / "a"
-    file.write_text("old")
-    watch = Watch(folder, lambda: tried.append(file.read_text()))
-    watch.look()
-    for k in range(5):  # a copy in progress
-        file.write_text(f"half of it, {k * 'and more'}")
-        watch.look()
-    folder.rename(tmp_path / "away")
-    watch.look()
-    watch.look()
-    assert tried == []
-    (tmp_path / "away").rename(folder)
-    file.write_text("whole")
-    for _ in range(4):
-        watch.look()
-    assert tried == ["whole"]
-    watch.ask()
-    watch.look()
-    assert tried == ["whole", "whole"]
-
-
-@pytest.fixture
-def paper(bundle: Path, tmp_path: Path) -> tuple[Service, Path]:
-    """A service in shadow mode, and its log."""
-    log = tmp_path / "log.jsonl"
-    return _service(bundle, Shadow(log)), log
-
-
-def _lines(log: Path) -> list[Json]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
-
-
-def test_shadow_mode_leads_a_fleet_on_paper_as_the_policy_would_have_led_it(
-    paper: tuple[Service, Path], hours: list[Json]
-) -> None:
-    """The orchestrator ignores the policy; on paper each order is carried out and stands."""
-    service, log = paper
-    client = Client(service)
-    first = {rig: row["network"] for rig, row in hours[0]["rigs"].items()}
-    for snapshot in hours:
-        stubborn = {rig: row | {"network": first[rig]} for rig, row in snapshot["rigs"].items()}
-        answer = client.decide(snapshot | {"rigs": stubborn})
-        assert answer.status_code == 200
-        assert answer.json()["shadow"] is True
-    header, *lines = _lines(log)
-    assert header["manifest"]["bundle"] == service.policy.bundle.manifest["bundle"]
-    places = first
-    for line in lines:
-        assert line["places"] == places
-        assert {r: row["network"] for r, row in line["snapshot"]["rigs"].items()} == first
-        assert all(places[rig] != to for rig, to in line["orders"].items())
-        places = places | line["orders"]
-    assert places != first  # it moved, so that the above was no empty law
-    found = read_log(log)
-    assert found.theirs.moves == 0
-    assert found.ours.moves == sum(len(line["orders"]) for line in lines[:-1])
-
-
-def test_shadow_mode_decides_as_live_while_the_orchestrator_obeys(
-    bundle: Path, paper: tuple[Service, Path], hours: list[Json]
-) -> None:
-    service, _ = paper
-    live = _service(bundle)
-    for snapshot in hours[:1]:
-        assert service.decide(snapshot).orders == live.decide(snapshot).orders
-
-
-def test_a_snapshot_sent_again_moves_nothing_on_paper(
-    paper: tuple[Service, Path], hours: list[Json]
-) -> None:
-    service, log = paper
-    for snapshot in hours:
-        first, again = service.decide(snapshot), service.decide(snapshot)
-        assert first.orders == again.orders
-    assert len(_lines(log)) == 1 + len(hours)
-
-
-def test_a_log_is_taken_up_where_it_ended_and_half_a_line_is_cut(
-    bundle: Path, paper: tuple[Service, Path], hours: list[Json]
-) -> None:
-    service, log = paper
-    for snapshot in hours[:24]:
-        service.decide(snapshot)
-    before = _lines(log)
-    with log.open("a") as file:
-        file.write('{"snapshot": {"sche')
-    again = _service(bundle, Shadow(log))
-    again.decide(hours[24])
-    *kept, header, line = _lines(log)
-    assert kept == before
-    assert "manifest" in header
-    assert line["places"] == before[-1]["places"] | before[-1]["orders"]
-
-
-def test_a_log_that_cannot_be_written_costs_lines_and_no_answer(
-    paper: tuple[Service, Path], hours: list[Json], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that is full half-way through a line."""
-    service, log = paper
-    service.decide(hours[0])
-    whole, write = log.read_bytes(), os.write
-    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:10]))
-    service.decide(hours[1])
-    assert log.read_bytes() == whole
-    monkeypatch.undo()
-    service.decide(hours[2])
-    assert len(_lines(log)) == 3
-
-
-class Process:
-    """The service as operators start it: `python -m agents.serve http`."""
-
-    def __init__(self, bundle: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "agents.serve", "http", str(bundle), "--port", "0"]
-        self._process = subprocess.Popen(
-            [*command, *options], stderr=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        assert self._process.stderr is not None
-        self.logged: list[str] = []
-        for line in self._process.stderr:
-            self.logged.append(line)
-            if '"listening"' in line:
-                break
-        else:
-            raise AssertionError("".join(self.logged))
-        self.url = f"http://127.0.0.1:{json.loads(line)['port']}"
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        self.logged.extend(self._process.stderr)
-
-    def send(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def end(self) -> int:
-        """Its exit code; what it logged is in `logged` then."""
-        code = self._process.wait(timeout=30)
-        self._reading.join()
-        return code
-
-
-@pytest.fixture
-def served(bundle: Path, tmp_path: Path) -> Iterator[tuple[Process, Path]]:
-    """A running service on a bundle of its own, with a token."""
-    token = tmp_path / "token"
-    token.write_bytes(TOKEN)
-    token.chmod(0o600)
-    live = rebuilt(bundle, tmp_path, "live")
-    process = Process(live, "--token-file", str(token), "--clock", "snapshot")
-    try:
-        yield process, live
-    finally:
-        process.send(signal.SIGKILL)
-        process.end()
-
-
-def test_no_request_fails_while_bundles_are_exchanged_and_the_service_is_stopped(
-    served: tuple[Process, Path], bundle: Path, hours: list[Json], tmp_path: Path
-) -> None:
-    process, live = served
-    statuses: list[int] = []
-    stop = threading.Event()
-
-    def ask() -> None:
-        with httpx.Client(base_url=process.url, headers=headers) as client:
-            while not stop.is_set():
-                answer = client.post("/v1/decide", json=hours[0])
-                statuses.append(answer.status_code)
-
-    headers = {"Authorization": f"Bearer {TOKEN.decode()}"}
-    askers = [threading.Thread(target=ask) for _ in range(2)]
-    for asker in askers:
-        asker.start()
-    with httpx.Client(base_url=process.url, headers=headers) as client:
-        for name in ("first", "second"):
-            exchange(live, rebuilt(bundle, tmp_path, name))
-            process.send(signal.SIGHUP)
-            end = time.monotonic() + 20
-            while client.get("/v1/model").json()["bundle"] != name:
-                assert time.monotonic() < end
-                time.sleep(0.02)
-            while len(statuses) < 20 * (1 + ("first", "second").index(name)):
-                time.sleep(0.02)  # some requests with each bundle
-    stop.set()
-    for asker in askers:
-        asker.join()
-    process.send(signal.SIGTERM)
-    assert process.end() == 0
-    assert {*statuses} == {200}
-    assert len(statuses) >= 40
-    told = [json.loads(line) for line in process.logged]
-    assert sum(line["message"] == "bundle loaded" for line in told) == 2
-    assert TOKEN.decode() not in "".join(process.logged)
-
-
-def test_a_request_in_progress_is_answered_after_the_signal_to_stop(
-    served: tuple[Process, Path], hours: list[Json]
-) -> None:
-    process, _ = served
-    body = json.dumps(hours[0]).encode()
-
-    def slow() -> Iterator[bytes]:
-        yield body[:100]
-        process.send(signal.SIGTERM)
-        time.sleep(0.5)
-        yield body[100:]
-
-    headers = {"Authorization": f"Bearer {TOKEN.decode()}", **JSON}
-    answer = httpx.post(f"{process.url}/v1/decide", content=slow(), headers=headers)
-    assert answer.status_code == 200
-    assert process.end() == 0
-
-
-def test_a_port_that_is_taken_ends_in_one_line(served: tuple[Process, Path], bundle: Path) -> None:
-    taken = served[0].url.rpartition(":")[2]
-    command = [sys.executable, "-m", "agents.serve", "http", str(bundle), "--port", taken]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert ended.returncode == 2
-    assert "--port" in ended.stderr
-    assert ended.stderr.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_the_served_document_holds_for_whatever_schemathesis_sends(
-    served: tuple[Process, Path], tmp_path: Path
-) -> None:
-    """No 5xx, no status or content type that is not in the document, every answer as in it."""
-    command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{served[0].url}/openapi.json"),
-        *("-H", f"Authorization: Bearer {TOKEN.decode()}"),
-        *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"),
-        *("--seed", "1", "--max-time", "12"),
-    ]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=180)
-    assert ended.returncode == 0, ended.stdout

@@ -14,6 +14,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -249,20 +250,11 @@ def serve(options: argparse.Namespace) -> int:
     if token is None and not is_loopback(options.host):
         raise FieldError("--host", "a loopback address unless --token-file is given", options.host)
     log_json_lines()
+    # the watch first, so that no change after the first load is missed
+    watch = Watch(options.bundle, lambda: metrics.reload())
     shadow = Shadow(options.shadow) if options.shadow else None
-
-    def load_policy() -> Policy:
-        return Policy.load(
-            options.bundle,
-            state_dir=options.state_dir,
-            guardrails=options.guardrails,
-            public_key=options.public_key,
-            signature=options.signature,
-        )
-
-    service = Service(load_policy, shadow, simulated=options.clock == "snapshot")
+    service = Service(_loader(options), shadow, simulated=options.clock == "snapshot")
     metrics = Metrics(service)
-    watch = Watch(options.bundle, metrics.reload)
     config = uvicorn.Config(
         application(service, metrics, token),
         log_config=None,
@@ -283,3 +275,14 @@ def serve(options: argparse.Namespace) -> int:
     finally:
         watch.stop()
     return 0
+
+
+def _loader(options: argparse.Namespace) -> Callable[[], Policy]:
+    """What reads and checks the bundle, each time that it is called."""
+    return lambda: Policy.load(
+        options.bundle,
+        state_dir=options.state_dir,
+        guardrails=options.guardrails,
+        public_key=options.public_key,
+        signature=options.signature,
+    )

@@ -12,7 +12,6 @@ _ANY: Schema = {"type": "object"}
 _NUMBER: Schema = {"type": ["number", "null"]}
 _SWITCH: Schema = {"type": "boolean"}
 _NAME: Schema = {"type": ["string", "null"]}
-_TOKEN: list[dict[str, list[str]]] = [{"token": []}]
 
 
 def document(
@@ -22,39 +21,45 @@ def document(
 
     With `token`, whatever decides or describes asks for a bearer token.
     """
+    parts: Schema = {"schemas": _schemas(snapshot)}
+    if token:
+        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "GPU fleet allocation", "version": version},
+        "paths": _paths(example, token),
+        "components": parts,
+    }
+
+
+def _paths(example: Mapping[str, Any], token: bool) -> Schema:
+    snapshot = {
+        "schema": _refer("Snapshot"),
+        "examples": {"recorded": {"value": dict(example)}},
+    }
     decide = _operation(
         "decide",
         "Moves for the fleet of a snapshot, each with its reasons",
         _answer("the decision", "Decision"),
-        (400, 401, 413, 415, 422),
+        (400, 413, 415, 422),
+        token,
     )
-    decide["requestBody"] = {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": _refer("Snapshot"),
-                "examples": {"recorded": {"value": dict(example)}},
-            }
-        },
-    }
-    text = {"description": "metrics", "content": {"text/plain": {"schema": _TEXT}}}
-    paths = {
+    decide["requestBody"] = {"required": True, "content": {"application/json": snapshot}}
+    model = _answer("the bundle", "Model")
+    metrics = {"description": "metrics", "content": {"text/plain": {"schema": _TEXT}}}
+    ready = _answer("yes", "Ready")
+    checked = "A checked bundle is loaded: its recorded cases were replayed"
+    return {
         "/v1/decide": {"post": decide},
-        "/v1/model": {
-            "get": _operation(
-                "model", "The bundle that answers", _answer("the bundle", "Model"), (401,)
-            )
-        },
-        "/metrics": {"get": _operation("metrics", "Prometheus metrics", text, (401,))},
+        "/v1/model": {"get": _operation("model", "The bundle that answers", model, (), token)},
+        "/metrics": {"get": _operation("metrics", "Prometheus metrics", metrics, (), token)},
+        "/healthz": {"get": _operation("healthz", "The process answers", ready, (), False)},
+        "/readyz": {"get": _operation("readyz", checked, ready, (), False)},
     }
-    for path, meaning in (
-        ("/healthz", "The process answers"),
-        ("/readyz", "A checked bundle is loaded: its recorded cases were replayed"),
-    ):
-        paths[path] = {
-            "get": _operation(path[1:], meaning, _answer("yes", "Ready"), (), public=True)
-        }
-    schemas = {
+
+
+def _schemas(snapshot: Mapping[str, Any]) -> Schema:
+    return {
         "Snapshot": _moved(snapshot, "#/components/schemas/Snapshot"),
         "Decision": _decision(),
         "Model": _object(
@@ -65,20 +70,6 @@ def document(
         "Ready": _object({"ready": {"const": True}, "bundle": _TEXT}),
         "Error": _object({"error": _TEXT}),
         "FieldError": _object({"error": _TEXT, "path": _TEXT, "expected": _TEXT, "got": _TEXT}),
-    }
-    parts: Schema = {"schemas": schemas}
-    if token:
-        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    else:
-        for methods in paths.values():
-            for operation in methods.values():
-                operation.pop("security", None)
-    title = "GPU fleet allocation"
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": title, "version": version},
-        "paths": paths,
-        "components": parts,
     }
 
 
@@ -100,14 +91,14 @@ _REFUSALS = {
 
 
 def _operation(
-    name: str, summary: str, answer: Schema, refusals: tuple[int, ...], *, public: bool = False
+    name: str, summary: str, answer: Schema, refusals: tuple[int, ...], token: bool
 ) -> Schema:
     answers: Schema = {"200": answer}
-    for status in refusals:
+    for status in (401, *refusals) if token else refusals:
         schema = "FieldError" if status == 422 else "Error"
         answers[str(status)] = _answer(_REFUSALS[status], schema)
     operation: Schema = {"operationId": name, "summary": summary, "responses": answers}
-    return operation if public else {**operation, "security": _TOKEN}
+    return {**operation, "security": [{"token": []}]} if token else operation
 
 
 def _moved(schema: Any, root: str) -> Any:

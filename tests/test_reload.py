@@ -1,0 +1,85 @@
+"""Laws of the exchange of bundles: what goes over, what is left alone, when it is tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from asking import Client, Json, exchange, new_service, rebuilt, recorded
+
+from agents.serve.runtime import Policy
+from agents.serve.service import Service, Watch
+
+
+@pytest.fixture(scope="module")
+def hours(bundle: Path) -> list[Json]:
+    return recorded(bundle)
+
+
+def test_a_new_bundle_takes_over_with_what_was_remembered(
+    bundle: Path, hours: list[Json], tmp_path: Path
+) -> None:
+    """After an exchange it is decided as without one: averages and moves went over. Only the
+    regret budget is the new bundle's own."""
+    live = rebuilt(bundle, tmp_path, "live")
+    changed, unchanged = new_service(live), new_service(live)
+    for snapshot in hours[:8]:
+        changed.decide(snapshot)
+        unchanged.decide(snapshot)
+    exchange(live, rebuilt(bundle, tmp_path, "fresh"))
+    assert changed.reload()
+    assert changed.policy.bundle.manifest["bundle"] == "fresh"
+    for snapshot in hours[8:16]:
+        said, expected = (s.decide(snapshot).to_json() for s in (changed, unchanged))
+        own = {"bundle": None, "regret_usd": None}
+        assert said | own == expected | own
+
+
+def test_a_bundle_that_fails_its_check_leaves_the_old_one(
+    bundle: Path, hours: list[Json], tmp_path: Path
+) -> None:
+    live = rebuilt(bundle, tmp_path, "live")
+    service = new_service(live)
+    client = Client(service)
+    model = live / "policy.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    client.metrics.reload()
+    assert client.get("/v1/model").json()["bundle"] == "live"
+    assert client.decide(hours[0]).status_code == 200
+    assert 'fleet_reloads_total{result="refused"} 1.0' in client.get("/metrics").text
+
+
+def test_whatever_a_new_bundle_raises_the_old_one_goes_on(bundle: Path) -> None:
+    """An error that nobody thought of must not end the watch."""
+    policies = [Policy.load(bundle)]
+    service = Service(policies.pop)  # the second time, there is none: an IndexError
+    before = service.policy
+    assert not service.reload()
+    assert service.policy is before
+
+
+def test_a_folder_is_tried_once_when_it_has_come_to_rest(tmp_path: Path) -> None:
+    tried: list[str] = []
+    folder = tmp_path / "live"
+    folder.mkdir()
+    file = folder / "a"
+    file.write_text("old")
+    watch = Watch(folder, lambda: tried.append(file.read_text()))
+    watch.look()
+    for k in range(5):  # a copy in progress
+        file.write_text(f"half of it, {k * 'and more'}")
+        watch.look()
+    folder.rename(tmp_path / "away")
+    watch.look()
+    watch.look()
+    assert tried == []
+    (tmp_path / "away").rename(folder)
+    file.write_text("whole")
+    for _ in range(4):
+        watch.look()
+    assert tried == ["whole"]
+    watch.ask()
+    watch.look()
+    assert tried == ["whole", "whole"]
