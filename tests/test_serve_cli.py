@@ -102,7 +102,7 @@ def test_wrong_guardrails_are_one_line_and_exit_code_2(
     if yaml is not None:
         limits.write_text(yaml)
     assert cli.main(["check", str(bundle), "--guardrails", str(limits)]) == 2
-    _one_line(capsys.readouterr(), words)
+    _one_line(capsys, words)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_wrong_snapshot_or_clock_is_one_line_and_exit_code_2(
         file.write_text(snapshot)
     clock = [] if now is None else ["--now", now]
     assert cli.main(["decide", str(bundle), str(file), *clock]) == 2
-    _one_line(capsys.readouterr(), words)
+    _one_line(capsys, words)
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["check"], ["check", "a", "--port", "1"]])
@@ -138,15 +138,16 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 2
-    _one_line(capsys.readouterr(), "error: ")
+    _one_line(capsys, "error: ")
 
 
 def test_a_signature_needs_a_key(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", str(bundle), "--signature", "x.sig"]) == 2
-    _one_line(capsys.readouterr(), "signature: expected a public key")
+    _one_line(capsys, "signature: expected a public key")
 
 
 def _one_line(said: pytest.CaptureResult[str], words: str) -> None:
+    said = capsys.readouterr()
     assert said.out == ""
     assert words in said.err
     assert said.err.count("\n") == 1
