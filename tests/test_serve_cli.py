@@ -146,7 +146,7 @@ def test_a_signature_needs_a_key(bundle: Path, capsys: pytest.CaptureFixture[str
     _one_line(capsys, "signature: expected a public key")
 
 
-def _one_line(said: pytest.CaptureResult[str], words: str) -> None:
+def _one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert words in said.err

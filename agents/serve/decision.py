@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,7 +70,9 @@ def _iso(time: float) -> str:
 def _told(move: Move) -> dict[str, Any]:
     part = move._asdict()
     del part["made"]
-    return {**part, "modelled": list(move.modelled), "text": move.text}
+    token_usd = move.token_usd if math.isfinite(move.token_usd) else None  # a hold's, without feed
+    told = {"token_usd": token_usd, "modelled": list(move.modelled), "text": move.text}
+    return {**part, **told}
 
 
 def why_held(
