@@ -58,7 +58,7 @@ def check_flips(folder: Path, copy: Path, places: int) -> None:
             for _ in range(places):
                 at = rng.randrange(len(content))
                 os.pwrite(file.fileno(), bytes([content[at] ^ 1 << rng.randrange(8)]), at)
-                refused(copy)
+                assert name in refused(copy)
                 os.pwrite(file.fileno(), content[at : at + 1], at)
     read_bundle(copy)
 

@@ -124,6 +124,13 @@ def outside_in_an_attribute() -> onnx.ModelProto:
     return made
 
 
+def outside_in_a_list() -> onnx.ModelProto:
+    made = handmade.model()
+    hidden = outside().graph.initializer[-1]
+    made.graph.node.append(helper.make_node("Constant", [], ["hidden"], values=[hidden]))
+    return made
+
+
 def unmarked() -> onnx.ModelProto:
     made = outside()
     made.graph.initializer[-1].ClearField("data_location")
@@ -160,6 +167,7 @@ def functions() -> onnx.ModelProto:
     [
         (outside, "data outside the file"),
         (outside_in_an_attribute, "data outside the file"),
+        (outside_in_a_list, "data outside the file"),
         (unmarked, "data outside the file"),
         (foreign_operator, "another domain than ONNX's: b'com.example'"),
         (foreign_domain, "another domain than ONNX's: b'com.microsoft'"),
@@ -173,6 +181,16 @@ def test_a_model_that_is_not_whole_in_itself_is_refused(
     content = make().SerializeToString()
     assert words in refused(remade(folder, "policy.onnx", content))
     assert words in refused(remade(folder, "policy.onnx", content + b"\x30\x00"))  # a field more
+
+
+def test_a_model_cut_short_is_refused() -> None:
+    whole = handmade.model()
+    whole.ClearField("opset_import")  # so that the graph is what comes last
+    content = whole.SerializeToString()
+    check_onnx(content, "policy.onnx")
+    for left in range(len(content)):
+        with pytest.raises(BundleError):
+            check_onnx(content[:left], "policy.onnx")
 
 
 def test_a_graph_that_is_given_in_two_parts_is_refused() -> None:
