@@ -10,6 +10,7 @@ window, or it has made up for them on paper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from .accounting import Account, Floats, Ints, Rule, account, rule_orders
@@ -32,6 +33,7 @@ class Papers:
         """Of the real fleet's snapshot and account, `dt_h` hours after the last one."""
         self._snapshot, self._memory, self._seen = snapshot, memory, seen
         self._rule, self._dt_h = rule, dt_h
+        self._places = places(snapshot)
 
     def follow(self, paper: Paper, ask: Ask, bars: Bars, history_h: Floats, g: Guardrails) -> Paper:
         """The fleet after the hours at its places and the orders that it is given."""
@@ -46,9 +48,9 @@ class Papers:
 
     def _look(self, paper: Paper) -> tuple[Snapshot, Account]:
         """Snapshot and account as a fleet on paper has them."""
-        there = placed(paper.book, self._snapshot)
-        if (there.assignment == self._snapshot.assignment).all():
+        if paper.book.place == self._places:
             return self._snapshot, self._seen
+        there = placed(paper.book, self._snapshot)
         return there, account(there, self._memory, self._rule)
 
     def _after(self, paper: Paper, there: Snapshot, worth: Account, orders: Ints) -> Paper:
@@ -60,6 +62,13 @@ class Papers:
     def rule(self, there: Snapshot, worth: Account) -> Ints:
         """The rule's orders for a fleet on paper."""
         return rule_orders(there, worth, self._rule)
+
+
+def places(snapshot: Snapshot) -> dict[str, str]:
+    """Where each rig really is."""
+    names = snapshot.network_names
+    at = snapshot.assignment.tolist()
+    return {rig: names[n] for rig, n in zip(snapshot.rig_names, at, strict=True)}
 
 
 def follow_real(regret: Regret, strays: dict[str, str]) -> Regret:
@@ -82,7 +91,7 @@ def settle(policy: Paper, rule: Paper, before: Regret, time: float, budget_usd: 
     if not lead or time - lead[-1][0] >= HOUR_S:
         lead = (*lead, (time, lead_usd))
     spent = lost > RELEASE * budget_usd if before.spent else lost > budget_usd
-    if budget_usd != budget_usd:
+    if math.isnan(budget_usd):
         spent = before.spent
     return Regret(policy, rule, lead, spent)
 

@@ -25,7 +25,7 @@ from .explain import explain
 from .guardrails import Acted, Bars, Guardrails, apply, clip, feeds, settings
 from .model import Model, remember
 from .novelty import Training
-from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, settle
+from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, places, settle
 from .rehearsal import rehearse
 from .signature import verify
 from .snapshot import Snapshot, parse
@@ -201,17 +201,17 @@ class Policy:
         """What is remembered of a snapshot and its orders."""
         seen, base = case.seen, case.base
         names, networks = seen.rig_names, seen.network_names
-        places = {r: networks[n] for r, n in zip(names, seen.assignment.tolist(), strict=True)}
+        now = places(seen)
         strays = {
             rig: place
-            for rig, place in places.items()
+            for rig, place in now.items()
             if base.places.get(rig, place) != place and base.orders.get(rig) != place
         }
         ordered = {names[r]: networks[orders[r] - 1] for r in orders.nonzero()[0].tolist()}
         return State(
             time=seen.time,
             feeds=base.fed(seen, case.memory, case.fed_h),
-            places=places,
+            places=now,
             orders=ordered,
             moves=base.moves.after([*strays, *ordered], len(ordered), seen.time),
             regret=self._regret(case, follow_real(base.regret, strays), orders, verdict),
