@@ -378,3 +378,27 @@ def test_what_fails_inside_is_a_hold_that_says_so(bundle: Path) -> None:
     assert decision.source == "hold"
     assert "internal error" in decision.reason
     assert decision.holds
+
+
+def test_a_rig_that_somebody_else_moves_is_moved_on_paper_too(bundle: Path) -> None:
+    policy, hours = fresh(bundle, Sleeping(), **LOOSE), recorded(bundle)
+    for hour in hours[:2]:
+        for rig in hour["rigs"].values():
+            rig["network"] = "off"
+    ask(policy, hours[0])
+    hours[1]["rigs"]["rig-0001"]["network"] = "vast"
+    ask(policy, hours[1])
+    regret = policy._memory.after.regret
+    assert regret.policy.book.place["rig-0001"] == "vast"
+    assert policy._memory.after.moves.last["rig-0001"] == unix_s(hours[1])
+
+
+def test_a_state_that_cannot_be_saved_costs_no_decision(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "state"
+    policy, hours = fresh(bundle, state=folder, **LOOSE), recorded(bundle)
+    folder.rmdir()
+    assert ask(policy, hours[0]).source == "policy"
+    assert "state not saved" in caplog.text
+    assert ask(policy, hours[1]).source == "policy"
