@@ -154,20 +154,29 @@ class Training:
         """(distance, which statistic it is of and its range); memory with this hour in it."""
         rigs = len(snapshot.rig_names)
         each, fleet = statistics(Hour(snapshot.networks, snapshot.market, memory, rigs))
+        worst = _worst(fleet, self._fleet)
+        found = worst.far, f"{[*OF_FLEET][worst.k]} {worst.told}"
         names = snapshot.network_names[:-1]
-        if not names:
-            return _worst(fleet, self._fleet, [*OF_FLEET])
-        ranges = np.stack([self._networks.get(name, self._any) for name in names], 1)
-        of = [f"{statistic} of {name}" for name in names for statistic in OF_NETWORKS]
-        found = _worst(each.ravel(), ranges.reshape(2, -1), of)
-        return max(found, _worst(fleet, self._fleet, [*OF_FLEET]))
+        if names:
+            ranges = np.stack([self._networks.get(name, self._any) for name in names], 1)
+            worst = _worst(each.ravel(), ranges.reshape(2, -1))
+            network, statistic = divmod(worst.k, len(OF_NETWORKS))
+            of = f"{[*OF_NETWORKS][statistic]} of {names[network]} {worst.told}"
+            found = max(found, (worst.far, of))
+        return found
 
 
-def _worst(values: Floats, ranges: Floats, names: list[str]) -> tuple[float, str]:
+class _Worst(NamedTuple):
+    far: float
+    k: int  # of which statistic
+    told: str
+
+
+def _worst(values: Floats, ranges: Floats) -> _Worst:
     far = _far(values, ranges)
     k = int(far.argmax())
     low, high = ranges[:, k]
-    return float(far[k]), f"{names[k]} is {values[k]:.3g}, range {low:.3g} to {high:.3g}"
+    return _Worst(float(far[k]), k, f"is {values[k]:.3g}, range {low:.3g} to {high:.3g}")
 
 
 def _far(values: Floats, ranges: Floats) -> Floats:
