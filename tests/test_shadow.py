@@ -191,6 +191,19 @@ def test_pay_and_entry_are_those_of_the_facts(
     assert found.reported_usd == pytest.approx(24 * 7.1)
 
 
+def test_leaving_costs_only_what_is_really_left(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """A lease is broken by the orchestrator's rig; the rig on paper was never under it."""
+    leased, left = _two_networks(recorded), _two_networks(recorded)
+    leased["rigs"]["one"]["leaving_usd"] = 5.0
+    left["rigs"]["one"]["network"] = "right"
+    first = _hour(leased, 0, places={"one": "off"}, orders={"one": "right"})
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, [first, _hour(left, 1)]))
+    assert found.theirs.usd[0] == pytest.approx(-17.0)
+    assert found.ours.usd[0] == pytest.approx(-12.0)
+
+
 def test_hours_are_lost_to_a_move_only_as_they_are_lived(
     tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
 ) -> None:

@@ -223,7 +223,7 @@ def _refuse(metrics: Metrics, status: int, error: str, **more: str) -> Response:
 
 
 def _json(status: int, content: dict[str, Any]) -> Response:
-    """JSON in ASCII: a name may hold half a surrogate pair, which UTF-8 does not have."""
+    """JSON in ASCII, which can be sent whatever its texts hold."""
     return Response(json.dumps(content), status, media_type="application/json")
 
 
