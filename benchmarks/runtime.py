@@ -46,13 +46,15 @@ from agents.serve.latency import latency_ms
 from agents.serve.runtime import Policy
 rigs, networks, hours = map(int, sys.argv[2:])
 free = {"max_novelty": 1e9, "regret_budget_h": 1e9}  # the policy decides, whatever the size
-taken = [
-    latency_ms(Policy.load(sys.argv[1], guardrails=free), rigs, networks, hours, clock)
-    for clock in (time.perf_counter, time.process_time)
-]
-with open("/proc/self/status") as status:
+def measure(clock):
+    policy = Policy.load(sys.argv[1], guardrails=free)
+    return latency_ms(policy, rigs, networks, hours, clock)
+
+wall = measure(time.perf_counter)
+with open("/proc/self/status") as status:  # before a second policy is loaded
     kb = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Vm")}
-print(json.dumps([*taken, int(kb["VmRSS"]) / 1024, int(kb["VmHWM"]) / 1024]))
+cpu = measure(time.process_time)
+print(json.dumps([wall, cpu, int(kb["VmRSS"]) / 1024, int(kb["VmHWM"]) / 1024]))
 """
 
 
