@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.checkpoint import load_best, load_training
 from agents.cli import EarlierRun, guarded, resumed_run
 from agents.config import load_config
-from agents.evaluation import compare, final_figures, rivals, validation
-from agents.lineage import checkpoint_files, score_files, write_lineage
+from agents.evaluation import compare, final_figures, held_out, rivals, validation
+from agents.lineage import Digests, checkpoint_files, score_files, write_lineage
 from agents.outlook import Policy
 from agents.recording import Record
 from agents.run_folder import start_run
@@ -32,7 +32,7 @@ REFUSED = (HydraException, OmegaConfBaseException)  # what Hydra raises at a bad
 
 
 def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> float:
-    """Train, compare on test worlds, print; returns validation's gap closed, for sweepers."""
+    """Train, compare on test worlds, print; returns the gap closed in held-out worlds."""
     plain_warnings()
     config, record = load_config(earlier.apply(values))
     training, test = make_scenario(config, Split.TRAIN), make_scenario(config, Split.TEST)
@@ -52,14 +52,22 @@ def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> float:
         with status() as say:
             subject: dict[str, Policy] = {config.agent.kind: load_policy(folder, test)}
             summary = compare(config, test, subject, tuned, folder / "evaluation", say)
-        digests = write_lineage(folder, config.market)
-        tracker.artifact("checkpoint", checkpoint_files(folder), digests["data"])
-        tracker.artifact("evaluation", score_files(folder), digests["checkpoint"])
-        tracker.summary(final_figures(summary, best.score))
+            say("scoring the policy in validation worlds that did not choose it")
+            held = held_out(config, tuned, folder)
+        publish(tracker, folder, write_lineage(folder, config.market))
+        tracker.summary(final_figures(summary, best.score, held))
     show_table(summary)
     print(f"report: {folder / 'evaluation' / 'report.html'}")
-    gap = best.score.gap_closed
-    return math.nan if gap is None else gap
+    return math.nan if held.gap_closed is None else held.gap_closed
+
+
+def publish(tracker: Tracker, folder: Path, digests: Digests) -> None:
+    """What a finished run leaves, as tables and as artifacts that name what they were made from."""
+    for name in ("moves", "accounts"):
+        tracker.table(name, folder / "evaluation" / f"{name}.csv")
+    tracker.data(digests["data"])
+    tracker.artifact("checkpoint", checkpoint_files(folder), digests["data"])
+    tracker.artifact("evaluation", score_files(folder), digests["checkpoint"])
 
 
 def main() -> None:

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents.checkpoint import load_best
 from agents.comparison import Say, play
 from agents.config import Config
 from agents.report import report
 from agents.rules import RULES, SHIPPED, Policy
 from agents.run_folder import environment, to_json, write_atomic
-from agents.summary import Row, accounts_csv, scores_csv, summarise
+from agents.summary import Row, accounts_csv, moves_csv, scores_csv, summarise
 from agents.tracking import group_hash
 from agents.training import load_policy
 from agents.tuning import Tuned, tuned_rules
@@ -70,7 +71,8 @@ def compare(
 
     subject: the policies that the headline speaks of, one for each training seed; rules: names of
     those to score beside it, all where None. Writes
-    `summary.json`, `scores.csv`, `accounts.csv` and `report.html`, and returns the summary.
+    `summary.json`, `scores.csv`, `accounts.csv`, `moves.csv` and `report.html`, and returns the
+    summary.
     """
     settings = config.evaluation
     seeds = world_seeds(Split.TEST, settings.worlds)
@@ -81,6 +83,7 @@ def compare(
     write_atomic(folder / "summary.json", to_json(summary))
     write_atomic(folder / "scores.csv", scores_csv(compared))
     write_atomic(folder / "accounts.csv", accounts_csv(compared))
+    write_atomic(folder / "moves.csv", moves_csv(compared))
     say("drawing the report")
     write_atomic(folder / "report.html", report(compared, summary, made(config)))
     return summary
@@ -104,15 +107,42 @@ def made(config: Config) -> dict[str, str]:
 
 def validation(config: Config, tuned: Tuned) -> Validation:
     """The worlds that checkpoints are chosen on."""
-    scenario = make_scenario(config, Split.VALIDATION)
-    seeds = world_seeds(Split.VALIDATION, config.evaluation.validation_worlds)
+    return _validation(config, tuned, 0)
+
+
+def held_out(config: Config, tuned: Tuned, run: Path) -> Validated:
+    """Score a run's policy in as many validation worlds again, which chose nothing.
+
+    The best of several checkpoints looks better in the worlds that chose it than it is, and the
+    more so the more they differ: a sweeper that ranked runs by that figure would reward noise. On
+    replay these worlds share the others' dates, so only part of the luck is another. Both figures
+    go to `validation.json`.
+    """
+    worlds = _validation(config, tuned, config.evaluation.validation_worlds)
+    held = worlds.score(load_policy(run, worlds.scenario))
+    chosen = load_best(run).score
+    both = {"chosen": chosen._asdict(), "held_out": held._asdict()}
+    write_atomic(run / "validation.json", to_json(both))
+    return held
+
+
+def _validation(config: Config, tuned: Tuned, first: int) -> Validation:
+    scenario, count = make_scenario(config, Split.VALIDATION), config.evaluation.validation_worlds
+    seeds = world_seeds(Split.VALIDATION, first + count)[first:]
     return Validation.prepare(scenario, seeds, tuned)
 
 
-def final_figures(summary: Mapping[str, Any], validated: Validated) -> dict[str, float | None]:
-    """The summary's figures by flat names, as a tracker sorts runs by them."""
+def final_figures(
+    summary: Mapping[str, Any], chosen: Validated, held: Validated
+) -> dict[str, float | None]:
+    """The summary's figures by flat names, as a tracker sorts runs by them.
+
+    chosen, held: of the kept policy in the worlds that chose it and in those held out.
+    """
     figures: dict[str, float | None] = {
-        f"validation/{name}": value for name, value in validated._asdict().items()
+        f"{part}/{name}": value
+        for part, validated in (("validation", chosen), ("held_out", held))
+        for name, value in validated._asdict().items()
     }
     for key in _HEADLINE:
         figures[f"eval/{key}"] = summary[key]

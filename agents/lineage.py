@@ -23,7 +23,10 @@ def checkpoint_files(run: Path) -> list[Path]:
 def score_files(run: Path) -> list[Path]:
     """The scores of a run's policy."""
     folder = run / "evaluation"
-    return [folder / name for name in ("summary.json", "scores.csv", "accounts.csv", "report.html")]
+    return [
+        folder / name
+        for name in ("summary.json", "scores.csv", "accounts.csv", "moves.csv", "report.html")
+    ]
 
 
 def write_lineage(run: Path, market: dict[str, Any]) -> Digests:

@@ -263,6 +263,24 @@ def accounts_csv(compared: Comparison) -> str:
     return _csv(("policy", "network", "kind", *ACCOUNTS, "net_usd", *ratios), rows())
 
 
+def moves_csv(compared: Comparison) -> str:
+    """One row for each move of the subject in the first world; rigs in the fleet's order from 0.
+
+    A rig comes from where it worked in the hour before, also where it lost its slot there.
+    """
+    names = compared.scenario.network_names
+
+    def rows() -> Iterable[tuple[Any, ...]]:
+        for subject in compared.subject:
+            path = compared.paths[subject]
+            before = np.concatenate((path.start[None], path.assignment[:-1]))
+            for hour, world, rig in zip(*np.nonzero(path.moved), strict=True):
+                came, goes = (names[at[hour, world, rig]] for at in (before, path.assignment))
+                yield (subject, hour, compared.seeds[world], rig, came, goes)
+
+    return _csv(("policy", "hour", "world", "rig", "from", "to"), rows())
+
+
 def _csv(heading: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> str:
     """Numbers with ten digits; what is not finite stays empty."""
     file = io.StringIO()

@@ -1,4 +1,4 @@
-"""The record of a run: our own flushed CSV first, Weights & Biases as a sink that never hurts.
+"""The record of a run: our own rows first, and Weights & Biases as a sink that never hurts.
 
 wandb is imported here and nowhere else, and only when it is used.
 """
@@ -11,21 +11,25 @@ import json
 import netrc
 import os
 import secrets
-import time
+import shlex
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from agents.run_folder import to_json, write_atomic
+from agents.metrics import Rows
+from agents.run_folder import read_config, to_json, write_atomic
+from env.errors import InputError
 
 Mode = Literal["online", "offline", "disabled"]
 _JOB_TYPE = "train"
 _INIT_TIMEOUT_S = 20.0  # for a server that does not answer
+# where `wandb login` leaves a key; wandb 0.31 knows its server by both (wandb/sdk/lib/urls.py)
+_SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -42,14 +46,14 @@ def has_key() -> bool:
     """True if this machine has a W&B key, in the environment or in a netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    own = os.environ.get("WANDB_BASE_URL")
     try:
-        login = netrc.netrc(os.environ.get("NETRC")).authenticators(
-            urllib.parse.urlparse(address).hostname or ""
-        )
+        logins = netrc.netrc(os.environ.get("NETRC"))
     except (OSError, netrc.NetrcParseError):
         return False
-    return login is not None
+    servers = (own,) if own else _SERVERS
+    hosts = [urllib.parse.urlparse(server).hostname or "" for server in servers]
+    return any(logins.authenticators(host) is not None for host in hosts)
 
 
 def choose_mode(config: TrackingConfig, say: Callable[[str], None]) -> Mode:
@@ -65,8 +69,39 @@ def choose_mode(config: TrackingConfig, say: Callable[[str], None]) -> Mode:
 
 def group_hash(plain: dict[str, Any]) -> str:
     """Short hash of a configuration without its seed: runs that differ in the seed share it."""
-    rest = {key: value for key, value in plain.items() if key not in ("seed", "tracking")}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]
+    return _short({key: value for key, value in plain.items() if key not in ("seed", "tracking")})
+
+
+def artifact_name(stage: str, run_id: str, digests: Mapping[str, str]) -> str:
+    """Data is named by its content, which many runs share; what a run makes is named by the run."""
+    return f"{stage}-{_short(dict(digests)) if stage == 'data' else run_id}"
+
+
+def add_links(run: Path, say: Callable[[str], None] = print) -> None:
+    """Mark in W&B what a synced run used: its data, and of its own stages all but the last.
+
+    One line for each link. InputError names what is missing: the run's record, a key, the server,
+    the run there or an artifact of it.
+    """
+    identity, lineage = _read(run, "wandb.json"), _read(run, "lineage.json")
+    stages = [(stage, digests) for stage, digests in lineage.items() if digests]
+    if not has_key():
+        raise InputError("WANDB_API_KEY", "a W&B key, there or from `wandb login`", "none")
+    import wandb
+
+    wandb.setup(_quiet())
+    kept = read_config(run)["tracking"]
+    place = "/".join(part for part in (kept["entity"], kept["project"]) if part)
+    try:
+        api = wandb.Api(timeout=round(_INIT_TIMEOUT_S))
+        user = api.run(f"{place}/{identity['id']}")
+        for stage, digests in stages[:-1]:
+            name = artifact_name(stage, identity["id"], digests)
+            user.use_artifact(api.artifact(f"{place}/{name}:latest"))
+            say(f"W&B: run {identity['name']} ({identity['id']}) uses {name}")
+    except Exception as error:  # of several families, from wandb's own to those of its transport
+        expected = f"a server with the synced run {place}/{identity['id']} and its artifacts"
+        raise InputError("W&B", expected, _first_line(error)) from error
 
 
 class Tracker:
@@ -86,13 +121,10 @@ class Tracker:
         self._run, self._config, self._plain, self._say = run, config, plain, say
         self._resumed_at = resumed_at
         self._wandb: Any = None
-        self._files: dict[str, tuple[IO[str], csv.DictWriter[str]]] = {}
-        self._start, self._last = time.monotonic(), (0.0, resumed_at or 0)
+        self._online = False
 
     def __enter__(self) -> Self:
-        if self._resumed_at is not None:
-            for name in ("metrics.csv", "timing.csv"):
-                _drop_rows(self._run / name, self._resumed_at)
+        self._rows = Rows(self._run, self._resumed_at)
         mode = choose_mode(self._config, self._say)
         if mode != "disabled":
             self._open(mode)
@@ -104,23 +136,23 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for file, _ in self._files.values():
-            file.close()
+        self._rows.close()
         self._safely(lambda: self._wandb.finish(exit_code=0 if kind is None else 1))
+        if kind is None and self._online and (self._run / "lineage.json").is_file():
+            self._link()
+
+    def _link(self) -> None:
+        """Add the links of a run whose artifacts are uploaded; training is not hurt without."""
+        try:
+            add_links(self._run, self._say)
+        except InputError as error:
+            self._say(
+                f"{error}; `python -m agents.backfill {shlex.quote(str(self._run))}` tries again"
+            )
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Record a row of metrics at `global_step`; the clock's figures go to their own file."""
-        elapsed, step = time.monotonic() - self._start, metrics["global_step"]
-        before, last_step = self._last
-        timing = {
-            "global_step": step,
-            "elapsed_s": round(elapsed, 3),
-            "steps_per_s": round((step - last_step) / max(elapsed - before, 1e-9), 1),
-        }
-        self._last = (elapsed, step)
-        self._append("metrics.csv", metrics)
-        self._append("timing.csv", timing)
-        both = {**metrics, "time/steps_per_s": timing["steps_per_s"]}
+        both = {**metrics, "time/steps_per_s": self._rows.log(metrics)}
         known = {name: value for name, value in both.items() if value is not None}
         self._safely(lambda: self._wandb.log(known))
 
@@ -128,29 +160,46 @@ class Tracker:
         """Final figures, by name, for the W&B run's summary."""
         self._safely(lambda: self._wandb.summary.update(figures))
 
+    def table(self, name: str, source: Path) -> None:
+        """A CSV file of the run as a W&B table."""
+        self._safely(lambda: self._log_table(name, source))
+
+    def data(self, digests: Mapping[str, str]) -> None:
+        """What the run was made from, by hashes: the files themselves stay where they are."""
+        if digests:
+            self._safely(lambda: self._log_artifact("data", (), {}, digests))
+
     def artifact(self, kind: str, files: Iterable[Path], made_from: Mapping[str, Any]) -> None:
         """Files of the run as a W&B artifact `KIND-ID`; made_from: hashes of their sources."""
-        self._safely(lambda: self._log_artifact(kind, files, dict(made_from)))
+        self._safely(lambda: self._log_artifact(kind, files, made_from, {}))
 
-    def _log_artifact(self, kind: str, files: Iterable[Path], made_from: dict[str, Any]) -> None:
+    def _log_artifact(
+        self,
+        kind: str,
+        files: Iterable[Path],
+        made_from: Mapping[str, Any],
+        digests: Mapping[str, str],
+    ) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"{kind}-{self._wandb.id}", kind, metadata=made_from)
+        name = artifact_name(kind, self._wandb.id, digests)
+        artifact = wandb.Artifact(name, kind, metadata=dict(made_from))
         for file in files:
             artifact.add_file(str(file), name=file.name)
+        if digests:
+            with artifact.new_file("sha256.json") as stream:
+                stream.write(to_json(dict(digests)))
         self._wandb.log_artifact(artifact)
 
-    def _append(self, name: str, row: dict[str, Any]) -> None:
-        if name not in self._files:
-            path = self._run / name
-            goes_on = self._resumed_at is not None and path.is_file()
-            stream = path.open("a" if goes_on else "w", newline="", encoding="utf-8")
-            self._files[name] = (stream, csv.DictWriter(stream, list(row), lineterminator="\n"))
-            if not goes_on:
-                self._files[name][1].writeheader()
-        file, writer = self._files[name]
-        writer.writerow(row)
-        file.flush()
+    def _log_table(self, name: str, source: Path) -> None:
+        import wandb
+
+        with source.open(newline="", encoding="utf-8") as stream:
+            heading, *rows = csv.reader(stream)
+        table = wandb.Table(columns=list(heading))
+        for row in rows:
+            table.add_data(*(_value(cell) for cell in row))
+        self._wandb.log({f"tables/{name}": table})
 
     def _open(self, mode: Mode) -> None:
         """Start W&B, offline where online fails; whatever its trouble, the run goes on."""
@@ -158,7 +207,7 @@ class Tracker:
         identity = self._identity()
         for attempt in modes:
             try:
-                self._wandb = self._init(attempt, identity)
+                self._wandb, self._online = self._init(attempt, identity), attempt == "online"
             except Exception as error:
                 self._say(f"W&B: could not start {attempt} ({_first_line(error)})")
                 identity["id"] = secrets.token_hex(4)  # the other stays taken in this process
@@ -182,8 +231,7 @@ class Tracker:
     def _init(self, mode: Mode, identity: dict[str, str]) -> Any:
         import wandb
 
-        quiet = wandb.Settings(silent=True, console="off", save_code=False)
-        wandb.setup(quiet)  # the process too: else it comments on other modules' names at the end
+        wandb.setup(_quiet())  # the process: else it comments on other modules' names at the end
         run = wandb.init(
             id=identity["id"],
             name=identity["name"],
@@ -211,14 +259,32 @@ class Tracker:
             self._say(f"W&B: stopped recording there ({_first_line(error)})")
 
 
+def _quiet() -> Any:
+    import wandb
+
+    return wandb.Settings(silent=True, console="off", save_code=False)
+
+
+def _read(run: Path, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((run / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("run", f"a finished run folder (with {name})", str(run)) from error
+    return found
+
+
+def _short(plain: dict[str, Any]) -> str:
+    """The first digits of a hash of plain data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _value(cell: str) -> str | float | None:
+    """A cell of a CSV file: a number where it is one, nothing where it is empty."""
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _drop_rows(path: Path, after: int) -> None:
-    """Keep the rows of an earlier part of the run, up to the step at which it is resumed."""
-    if not path.is_file():
-        return
-    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= after]
-    write_atomic(path, "".join((header, *kept)))

@@ -28,6 +28,7 @@ from agents.summary import (
     Row,
     accounts_csv,
     acquisition_cost,
+    moves_csv,
     scores_csv,
     summarise,
     verdict,
@@ -223,6 +224,22 @@ def test_the_accounts_file_sums_to_the_profit_of_each_policy() -> None:
         assert by(rows, "moves")(name) == pytest.approx(score.total("moves").mean())
     unused = [r for r in rows if r["network"] == "off" and r["policy"] == "hold"]
     assert [r["full_cost_at_accrual"] for r in unused] == [""]
+
+
+def test_the_moves_file_leads_every_rig_where_it_was() -> None:
+    one, networks = compared(), compared().scenario.network_names
+    rows, path = read(moves_csv(one)), one.paths["ppo"].first()
+    assert rows
+    assert {(r["policy"], r["world"]) for r in rows} == {("ppo", str(SEEDS[0]))}
+    place = [networks[n] for n in path.start[0]]
+    for hour, (now, moved) in enumerate(zip(path.assignment[:, 0], path.moved[:, 0], strict=True)):
+        for row in (r for r in rows if int(r["hour"]) == hour):
+            rig = int(row["rig"])
+            assert moved[rig]
+            assert (place[rig], row["to"]) == (row["from"], networks[now[rig]])
+            place[rig] = row["to"]
+        assert all(place[k] == networks[n] or not moved[k] for k, n in enumerate(now))
+    assert len(rows) == path.moved.sum()
 
 
 @pytest.mark.slow
