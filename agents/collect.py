@@ -121,9 +121,10 @@ class Group:
         """Advantage of every move in hindsight, beside what the others do on average, [b, R, N].
 
         What moving later may bring is worth nothing at the least: a policy that moves too much
-        expects losses, and must not take them for a reason to move.
+        expects losses, and must not take them for a reason to move. Moves are valued in dollars: an
+        objective that weighs dollars by the hour they come in learns from sampled moves alone.
         """
-        if self.future is None:
+        if self.future is None or world.scenario.objective.kind != "profit":
             return None
         here = now.features.pairs[..., 0]
         going = choices.probs[..., 1:] + choices.probs[..., :1] * here

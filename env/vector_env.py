@@ -15,6 +15,7 @@ from torch import Tensor
 from env.crowding import crowding_usd
 from env.errors import InputError
 from env.gym_env import action_space, checked_orders, observation_space
+from env.objective import dollar_worth
 from env.scenario import Scenario, build_scenario
 from env.shocks import episode_seed
 from env.state import Outcome
@@ -90,12 +91,14 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """One hour of every world under its orders, [B, R] in 0..N."""
         orders = checked_orders(actions, (self.num_envs, self.scenario.rig_count), self.scenario)
         illegal, hour = self.world.state.illegal, self.world.now
+        equity_usd = self.world.state.equity_usd.float()
         reward_rig, outcome = self.world.step(orders)
         info = self._info(reward_rig, outcome, illegal)
         if self.crowding:
             taken = crowding_usd(self.scenario, self.world.fleet, hour, outcome)
-            nominal = self.world.fleet.nominal_usd_h.sum(-1, keepdim=True)
-            info["crowding_rig"] = self._out(taken / nominal)
+            nominal, net_usd = self.world.fleet.nominal_usd_h.sum(-1), outcome.net_usd.sum(-1)
+            worth = dollar_worth(self.scenario.objective, net_usd, nominal, equity_usd)
+            info["crowding_rig"] = self._out(taken * (worth / nominal).unsqueeze(-1))
         done = self.world.done
         self._observation = self.world.observe()
         if done:
