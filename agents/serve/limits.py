@@ -28,7 +28,7 @@ class Guardrails:
     min_history_h: float = 6.0  # for which a network is known before it is entered
     max_payback_h: float = 720.0  # in which the entry cost must come back
     max_novelty: float = 1.0  # distance from the training worlds beyond which the rule decides
-    regret_budget_h: float = 24.0  # of the fleet's nominal cost, lost against the rule
+    regret_budget_h: float = 72.0  # of the fleet's nominal cost, lost against the rule
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {  # of the settings that are one number
