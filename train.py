@@ -18,8 +18,10 @@ from agents.checkpoint import load_best, load_training
 from agents.cli import EarlierRun, guarded, resumed_run
 from agents.config import load_config
 from agents.evaluation import compare, final_figures, held_out, rivals, validation
-from agents.lineage import Digests, checkpoint_files, score_files, write_lineage
+from agents.export import export
+from agents.lineage import Digests, bundle_files, checkpoint_files, score_files, write_lineage
 from agents.outlook import Policy
+from agents.parity import ParityError
 from agents.recording import Record
 from agents.run_folder import start_run
 from agents.terminal import plain_warnings, progress, show_table, status
@@ -54,10 +56,16 @@ def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> float:
             summary = compare(config, test, subject, tuned, folder / "evaluation", say)
             say("scoring the policy in validation worlds that did not choose it")
             held = held_out(config, tuned, folder)
-        publish(tracker, folder, write_lineage(folder, config.market))
+        digests = write_lineage(folder, config.market)
+        publish(tracker, folder, digests)
         tracker.summary(final_figures(summary, best.score, held))
+        with status() as say:
+            say("exporting the policy, and holding its graph against torch")
+            bundle = export(folder, config, record, tuned)
+        tracker.artifact("bundle", bundle_files(bundle), digests["evaluation"])
     show_table(summary)
     print(f"report: {folder / 'evaluation' / 'report.html'}")
+    print(f"bundle: {bundle}")
     return math.nan if held.gap_closed is None else held.gap_closed
 
 
@@ -78,7 +86,11 @@ def main() -> None:
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
     def task(composed: DictConfig) -> float:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        return guarded(lambda: run_job(plain(composed), folder, earlier), also=REFUSED)
+        return guarded(
+            lambda: run_job(plain(composed), folder, earlier),
+            also=REFUSED,
+            failed=(ParityError,),
+        )
 
     task()
 

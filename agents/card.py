@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from agents.serve.novelty import OF_FLEET
 
 Plain = dict[str, Any]
 
@@ -10,7 +13,7 @@ Plain = dict[str, Any]
 def model_card(manifest: Plain, worlds: str) -> str:
     """`MODEL_CARD.md`, from the bundle's own manifest and the training worlds in words; what it
     tells follows Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019)."""
-    provenance = manifest["provenance"]
+    provenance, training = manifest["provenance"], manifest["training"]
     return f"""\
 # {manifest["bundle"]}
 
@@ -36,7 +39,13 @@ within minutes, not for buying or selling tokens, not where nobody watches.
 ## Training
 
 Simulated worlds: {worlds}.
-{_ranges(manifest["training"])}
+
+These are the ranges that {training["worlds"]} of them met in {training["hours"]} hours, widened.
+Outside of them, or of the ranges that `manifest.json` has for each network, the tuned rule
+`{manifest["rule"]["name"]}` decides in place of the policy.
+
+{_ranges(training)}
+
 ## How good
 
 {_scores(manifest["scores"])}
@@ -54,8 +63,7 @@ They act after the network and an operator can change them; each that acts says 
 
 {_guardrails(manifest["guardrails"])}
 
-Outside the training range, or when it has fallen behind it by the regret budget, the policy gives
-way to the tuned rule `{manifest["rule"]["name"]}`.
+The tuned rule also decides once the policy has fallen behind it by the regret budget.
 
 ## Limits
 
@@ -72,9 +80,10 @@ MIT, as the code it comes from.
 
 
 def _ranges(training: Plain) -> str:
-    if not training:
-        return ""
-    return "What these worlds showed is in `manifest.json` under `training`.\n"
+    lines = ["| of the fleet | low | high |", "|---|---|---|"]
+    for name, (low, high) in training["fleet"].items():
+        lines.append(f"| {OF_FLEET[name].meaning} | {low:.3g} | {high:.3g} |")
+    return "\n".join(lines)
 
 
 def _scores(scores: Plain) -> str:
@@ -111,4 +120,4 @@ def _parity(parity: Plain) -> str:
 
 
 def _guardrails(guardrails: Plain) -> str:
-    return "\n".join(f"* `{name}`: {value}" for name, value in guardrails.items())
+    return "\n".join(f"* `{name}`: {json.dumps(value)}" for name, value in guardrails.items())

@@ -26,6 +26,7 @@ from agents.manifest import Made, Plain, manifest, scores
 from agents.network import FleetNetwork
 from agents.onnx_graph import to_onnx
 from agents.parity import ParityError, check_parity
+from agents.ranges import training_ranges
 from agents.rules import BreakEven
 from agents.run_folder import environment, read_config, to_json, write_folder_atomic
 from agents.schema import snapshot_schema
@@ -61,7 +62,7 @@ def export(
         name=f"{config.agent.kind}-{hashlib.sha256(model).hexdigest()[:8]}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         network=asdict(best.network),
-        training={},
+        training=training_ranges(graph, config),
         scores=scores(_summary(run)),
         parity=parity,
         provenance=_provenance(run, config, plain, best),
@@ -145,5 +146,11 @@ def _folder(out: str | None) -> Path | None:
     return None if out is None else Path(out)
 
 
+def script(arguments: list[str]) -> None:
+    """The command line: exit code 1 where torch and the exported graph differ, else those of
+    `guarded`."""
+    guarded(lambda: main(arguments), failed=(ParityError,))
+
+
 if __name__ == "__main__":
-    guarded(lambda: main(sys.argv[1:]), failed=(ParityError,))
+    script(sys.argv[1:])

@@ -72,10 +72,9 @@ def _sequence(
     moves = [((a.orders > 0) & (a.margin > CLEAR)).sum(-1) for _, _, a in lived]
     row = int(torch.stack(moves).sum(0).argmax())
     names = Names.of(lived[0][0], row)
-    start = lived[0][1].market[row, column("market", "hour_of_day")]
     hours = []
     for hour, (_, inputs, answer) in enumerate(lived):
-        time = DATE + datetime.timedelta(hours=round(float(start)) + hour)
+        time = clock(float(inputs.market[row, column("market", "hour_of_day")]), hour)
         averages = None if hour else answer.memory_out
         hours.append(
             {
@@ -85,6 +84,14 @@ def _sequence(
             }
         )
     return {"hours": hours}
+
+
+def clock(hour_of_day: float, hour: int) -> datetime.datetime:
+    """A time in UTC for an episode's hour that shows this hour of the day, one hour after another.
+
+    Worlds know no date; every episode begins on `DATE`.
+    """
+    return DATE + datetime.timedelta(hours=round(hour_of_day - hour) % 24 + hour)
 
 
 def _orders(answer: Answer, row: int, names: Names) -> dict[str, str | None]:

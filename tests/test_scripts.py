@@ -75,7 +75,10 @@ def test_train_leaves_a_run_folder_that_evaluate_scores_alike(finished: tuple[Pa
     assert summary["gap_closed_low"] <= summary["gap_closed"] <= summary["gap_closed_high"]
     assert summary["verdict"] in printed
     assert summary["verdict"] in (folder / "evaluation" / "report.html").read_text()
-    assert printed.splitlines()[-1] == f"report: {folder / 'evaluation' / 'report.html'}"
+    report, bundle = printed.splitlines()[-2:]
+    assert report == f"report: {folder / 'evaluation' / 'report.html'}"
+    assert bundle == f"bundle: {folder / 'bundle'}"
+    assert (folder / "bundle" / "SHA256SUMS").is_file()
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage["evaluation"]["scores.csv"] == sha256(folder / "evaluation" / "scores.csv")
     (checkpoint,) = folder.glob("checkpoints/step_*")

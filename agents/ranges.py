@@ -1,0 +1,45 @@
+"""What training worlds show, as the ranges that a runtime measures its snapshots against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from agents.config import Config
+from agents.graph import Inputs, PolicyGraph
+from agents.scoring import blocks
+from agents.serve.novelty import Hour, fit
+from agents.worlds import Split, make_scenario, world_seeds
+from env.observation import facts, remember
+from env.scenario import Scenario
+from env.world import World
+
+WORLDS = 64
+EVERY_H = 6  # hours from one order of the policy to the next; where rigs stand changes slowly
+
+
+def training_ranges(graph: PolicyGraph, config: Config) -> dict[str, Any]:
+    """The manifest's `training`: whole episodes of the run's own worlds, its policy in charge."""
+    scenario = make_scenario(replace(config, device="cpu"), Split.TRAIN)
+    seeds = blocks(scenario, world_seeds(Split.TRAIN, WORLDS, config.seed))[0]
+    return fit(scenario.network_names, _hours(graph, scenario, seeds))
+
+
+@torch.no_grad()
+def _hours(graph: PolicyGraph, scenario: Scenario, seeds: list[int]) -> Iterator[Hour]:
+    """Every hour of the worlds, before its step."""
+    world = World.start(scenario, seeds)
+    hold = torch.zeros_like(world.state.assignment)
+    while not world.done:
+        known = facts(scenario, world.fleet, world.state, world.now, world.static)
+        quotes = world.now.quotes
+        memory = remember(world.memory, quotes.estimate, quotes.token_usd, 1.0)
+        networks, market, averages = (
+            tensor.double().numpy() for tensor in (known.networks, known.market, memory)
+        )
+        yield Hour(networks, market, averages, scenario.rig_count)
+        asked = world.hour % EVERY_H == 0
+        world.step(graph(*Inputs.of(known, world.memory)).orders if asked else hold)
