@@ -9,7 +9,7 @@ import random
 import re
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import numpy as np
 import pytest
 from handmade import changed, manifest, snapshot

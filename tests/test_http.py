@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from asking import JSON, TOKEN, Client, Json, new_service, recorded
 from hypothesis import given, settings
