@@ -78,8 +78,11 @@ def test_train_leaves_a_run_folder_that_evaluate_scores_alike(finished: tuple[Pa
     report, bundle = printed.splitlines()[-2:]
     assert report == f"report: {folder / 'evaluation' / 'report.html'}"
     assert bundle == f"bundle: {folder / 'bundle'}"
-    assert (folder / "bundle" / "SHA256SUMS").is_file()
     lineage = json.loads((folder / "lineage.json").read_text())
+    assert lineage["bundle"]["SHA256SUMS"] == sha256(folder / "bundle" / "SHA256SUMS")
+    manifest = json.loads((folder / "bundle" / "manifest.json").read_text())
+    assert manifest["scores"]["verdict"] == summary["verdict"]
+    assert manifest["provenance"]["data"] == {k: v for k, v in lineage.items() if k != "bundle"}
     assert lineage["evaluation"]["scores.csv"] == sha256(folder / "evaluation" / "scores.csv")
     (checkpoint,) = folder.glob("checkpoints/step_*")
     assert lineage["checkpoint"]["policy.safetensors"] == sha256(checkpoint / "policy.safetensors")
@@ -122,6 +125,8 @@ def test_an_interrupted_run_ends_like_another_with_the_command_it_says(
     assert [path for path in tmp_path.iterdir() if path != folder] == []  # all in place
     assert files(folder) == files(whole)
     told_by_clock = {"timing.csv", "environment.json", "report.html"}
+    of_the_bundle = {"manifest.json", "MODEL_CARD.md", "SHA256SUMS", "lineage.json"}  # and commit
+    told_by_clock |= of_the_bundle
     for path in files(whole):
         if path.name not in told_by_clock and ".hydra" not in path.parts:
             assert (folder / path).read_bytes() == (whole / path).read_bytes(), path
