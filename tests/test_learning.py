@@ -99,7 +99,7 @@ def moved(s: Scenario, policy: Policy) -> float:
 @pytest.mark.parametrize(
     ("entry_usd", "break_even_h", "move", "kwargs"),
     [
-        (10.0, 1.0, True, {"foresight": False}),
+        (10.0, 0.25, True, {"foresight": True}),
         (200.0, 1000.0, False, {"hindsight": 1.0}),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_wrong_sense_of_what_a_move_is_worth_is_unlearned(
     entry_usd: float, break_even_h: float, move: bool, kwargs: dict[str, Any], tmp_path: Path
 ) -> None:
     """A move gains 1 USD/h for 48 hours (50 discounted ones): at 10 USD all should go, at 200 none.
-    The first policy asks for its money back in an hour, or is content with 1000."""
+    The first policy asks for its money back in a quarter of an hour, or is content with 1000."""
     s = two_networks(tmp_path, rigs=4, entry_usd=entry_usd, other_usd_h=2.0, size=1e6)
     rule = BreakEven(break_even_h=break_even_h, average_h=48.0, margin=0.01, attention=0.3)
     model = learner(s, rule, sharpness=3.0, **kwargs)

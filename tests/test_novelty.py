@@ -146,7 +146,7 @@ def _noticed(shift: Shift, worlds: Lived) -> Any:
     memory, hours = worlds.memory[begin - 1].copy(), []
     for t in range(begin, begin + 24):
         networks = worlds.networks[t].copy()
-        rigs = next(shift(one, worlds.rigs) for one in networks)
+        (rigs,) = {shift(one, worlds.rigs) for one in networks}  # each world is shifted
         now = np.stack([networks[..., COLUMN[of]] for of, _ in AVERAGES.values()], 1)
         memory = memory - np.expm1(-1.0 / LENGTHS_H) * (now - memory)
         hours.append(Hour(networks, worlds.market[t], memory, rigs))
