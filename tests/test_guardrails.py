@@ -206,7 +206,8 @@ def test_the_share_of_a_network_is_capped_but_any_share_may_be_off() -> None:
     assert acted == (Acted("max_network_share", "rig-0", "b", text),)
     losing = fleet(4, owned=1.0, power_kw=9.0, tariff_usd_kwh=1.0)
     assert admit([OFF] * 4, g, losing) == ([OFF] * 4, ())
-    assert admit([B], replace(FREE, max_network_share=0.0))[0] == [B]  # one rig at least
+    assert admit([B], replace(FREE, max_network_share=0.01))[0] == [B]  # one rig at least
+    assert admit([B], replace(FREE, max_network_share=0.0))[0] == [0]
 
 
 def test_moves_an_hour_go_to_the_highest_gains() -> None:
@@ -220,7 +221,8 @@ def test_moves_an_hour_go_to_the_highest_gains() -> None:
     out, acted = admit([B, B, B, C], replace(g, max_moves_h=1))
     assert out == [0, 0, 0, C]
     assert {one.guardrail for one in acted} == {"max_moves_h"}
-    assert admit([B, B, B, C], replace(FREE, max_moves_share_h=0.0))[0] == [0, 0, 0, C]
+    assert admit([B, B, B, C], replace(FREE, max_moves_share_h=0.01))[0] == [0, 0, 0, C]
+    assert admit([B, B, B, C], replace(FREE, max_moves_share_h=0.0))[0] == [0, 0, 0, 0]
     assert admit([B, B, B, C], replace(FREE, max_moves_h=0))[0] == [0, 0, 0, 0]
 
 

@@ -7,6 +7,7 @@ test, and on as many as the environment variable SNAPSHOTS says: SNAPSHOTS=10000
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import os
 import random
@@ -191,8 +192,71 @@ def test_a_rig_that_was_ordered_to_move_dwells(bundle: Path) -> None:
     assert moved
 
 
+def test_another_snapshot_of_the_same_time_orders_nothing(bundle: Path) -> None:
+    """So that no order of the first answer is forgotten by the limits on moves and dwell."""
+    policy = fresh(bundle, Hostile("random", 3), max_payback_h=1e9, **LOOSE)
+    first, *_ = recorded(bundle)
+    orders = ask(policy, first).orders
+    assert orders
+    other = copy.deepcopy(first)
+    rig = next(iter(orders))
+    other["rigs"][rig]["network"] = orders[rig]
+    again = ask(policy, other)
+    assert not again.orders
+    assert "same time as another" in again.reason
+    assert ask(policy, first).orders == orders
+
+
+def test_a_rig_on_its_way_takes_room_and_is_no_stray_when_it_arrives_late(bundle: Path) -> None:
+    loose = {"max_payback_h": 1e9, "max_moves_share_h": 1.0, **LOOSE}
+    first, second, third, *_ = recorded(bundle)
+    orders = ask(fresh(bundle, Hostile("random", 3), **loose), first).orders
+    at = {name: rig["network"] for name, rig in first["rigs"].items()}
+    there, coming = [*at.values()], [*orders.values()]
+    caps = {n: there.count(n) + coming.count(n) for n in coming}
+    policy = fresh(bundle, Hostile("random", 3), max_network_rigs=caps, **loose)
+    assert ask(policy, first).orders == orders != {}
+    for hour in (second, third):
+        for name, rig in hour["rigs"].items():
+            rig["network"] = first["rigs"][name]["network"]
+    later = ask(policy, second).orders
+    left = [at[name] for name in later]
+    for n in coming:  # there is room for those on their way, and for as many as leave
+        assert [*later.values()].count(n) <= left.count(n)
+    before = policy._memory.after
+    for name, network in orders.items():
+        third["rigs"][name]["network"] = network
+    ask(policy, third)
+    after = policy._memory.after
+    for name in orders:
+        assert after.moves.last[name] == before.moves.last[name]
+        assert name not in after.orders
+
+
+def test_hours_without_a_feed_are_no_history(bundle: Path) -> None:
+    policy, hours = fresh(bundle), recorded(bundle)
+    name = next(iter(hours[0]["networks"]))
+    known = [feed for feed in hours[0]["networks"][name] if feed.startswith(("ema", "price"))]
+    for feed in known:
+        del hours[0]["networks"][name][feed]
+    ask(policy, hours[0])
+    for hour in hours[1:4]:
+        hour["networks"][name]["estimate_usd"] = None
+        ask(policy, hour)
+    assert policy._memory.after.feeds[name].fed_h == 0.0
+
+
+def test_the_same_bundle_goes_on_with_its_regret(bundle: Path) -> None:
+    old, new = fresh(bundle), fresh(bundle)
+    for hour in recorded(bundle)[:5]:
+        ask(old, hour)
+    new.take_over(old)
+    assert new._memory == old._memory
+
+
 def test_a_new_bundle_takes_over_what_was_remembered_but_no_regret(bundle: Path) -> None:
     old, new = fresh(bundle), fresh(bundle)
+    new.bundle = dataclasses.replace(new.bundle, digest="another")
     for hour in recorded(bundle)[:5]:
         ask(old, hour)
     new.take_over(old)

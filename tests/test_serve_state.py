@@ -66,7 +66,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema", 2),
+        ("schema", 3),
         ("after", []),
         ("after.time", "now"),
         ("after.nothing", 1),
@@ -135,5 +135,6 @@ def test_averages_that_a_snapshot_brings_count_only_where_none_are_remembered() 
 
 def test_the_same_time_is_decided_from_the_state_before() -> None:
     memory = Memory(STATE, State(1.0))
-    assert memory.base(1000.0) == State(1.0)
-    assert memory.base(1000.5) is STATE
+    assert memory.base(1000.0, STATE.digest) == State(1.0)
+    assert memory.base(1000.0, "another") is STATE
+    assert memory.base(1000.5, STATE.digest) is STATE

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from asking import Client, Json, new_service, recorded
 
+from agents.serve.errors import FieldError
 from agents.serve.service import Service
 from agents.serve.shadow import Shadow
 from agents.shadow import read_log
@@ -73,6 +74,15 @@ def test_a_snapshot_sent_again_moves_nothing_on_paper(
         first, again = service.decide(snapshot), service.decide(snapshot)
         assert first.orders == again.orders
     assert len(_lines(log)) == 1 + len(hours)
+
+
+def test_a_file_that_is_no_shadow_log_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    for content in ("a token without an end", '{"a": 1}\n'):
+        path.write_text(content)
+        with pytest.raises(FieldError, match="--shadow"):
+            Shadow(path)
+        assert path.read_text() == content
 
 
 def test_a_log_is_taken_up_where_it_ended_and_half_a_line_is_cut(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,6 +25,8 @@ from .runtime import Policy
 
 LOG = logging.getLogger(__name__)
 
+# what PyYAML lets through of the values that it makes
+UNREADABLE = (ValueError, AttributeError, KeyError, TypeError)
 RIGS, NETWORKS, HOURS = 64, 16, 500  # of the fleet whose decisions `check` times
 
 
@@ -94,7 +97,11 @@ def _decide(options: argparse.Namespace) -> int:
         LOG.info(acted.text, extra={"fields": {"guardrail": acted.guardrail}})
     if decision.reason:
         LOG.info(decision.reason, extra={"fields": {"source": decision.source}})
-    print(json.dumps(decision.to_json()))
+    try:
+        print(json.dumps(decision.to_json()), flush=True)
+    except OSError as error:  # nobody reads, or the disk is full; what is left must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise FieldError("stdout", "somewhere to write to", error.strerror) from None
     return 0
 
 
@@ -129,9 +136,10 @@ def _read_yaml(path: Path | None) -> Mapping[str, Any] | None:
         import yaml
     except ImportError:
         raise FieldError("--guardrails", "PyYAML to be installed", "no such package") from None
+    text = _read(str(path))
     try:
-        found = yaml.safe_load(_read(str(path)))
-    except (yaml.YAMLError, RecursionError) as error:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, *UNREADABLE) as error:
         said = " ".join(str(error).split())
         raise FieldError("--guardrails", "a file in YAML", said) from None
     if not isinstance(found, Mapping):

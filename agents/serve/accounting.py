@@ -8,7 +8,7 @@ estimate. Whatever cannot be computed (a feed without a number) comes out as not
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -56,9 +56,11 @@ class Rule:
         numbers |= {name: part[name] for name in names[2:]}
         for name, value in numbers.items():
             real = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (real and 0 <= value < math.inf):
+            if not (real and 0 <= value <= sys.float_info.max):
                 raise FieldError(f"rule.{name}", "a finite number, at least 0", value)
-        return cls(**{**part, "weights": tuple(map(float, weights))})
+        rest = {name: float(part[name]) for name in names[2:]}
+        short, middle, long = map(float, weights)
+        return cls(name=part["name"], weights=(short, middle, long), **rest)
 
 
 class Account(NamedTuple):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from .errors import FieldError
 
+MOST_HINTS = 200  # names that a misspelt one is compared with; assumption
 MOST_CHARACTERS = 128  # of a rig's or network's name, assumption
 
 
@@ -48,10 +51,20 @@ def load(source: bytes | str, path: str, finite: bool = False) -> Any:
 
 def _loaded(text: str, path: str, constant: Callable[[str], float]) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
+        number = float if constant is float else _finite
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=constant, parse_float=number
+        )
     except _RepeatedError:
         where = _repeated(json.loads(text, object_pairs_hook=_Pairs), path)
         raise FieldError(where, "each key once", "it twice") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is beyond any float")
+    return value
 
 
 def _refuse(constant: str) -> float:
@@ -112,7 +125,9 @@ def check_keys(
 
 def unknown(path: str, key: Any, known: Iterable[str]) -> FieldError:
     """The error of a field that nobody knows, with the known one that it may have been meant."""
-    near = get_close_matches(key[:MOST_CHARACTERS], known, n=1) if isinstance(key, str) else []
+    names = [*islice(known, MOST_HINTS + 1)]
+    few = isinstance(key, str) and len(names) <= MOST_HINTS  # to compare with many takes long
+    near = get_close_matches(key[:MOST_CHARACTERS], names, n=1) if few else []
     hint = f" (did you mean {near[0]}?)" if near else ""
     return FieldError(join(path, key), f"no such field{hint}", "it")
 

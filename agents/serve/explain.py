@@ -45,7 +45,7 @@ class Move(NamedTuple):
         else:
             would = f"{self.network} would be {self._worth()}"
             parts = [f"{self.rig} stays on {self.origin}: {would}"]
-        if self.made and self.gain_usd < 0:
+        if self.made and (self.gain_usd < 0 or (self.runner_up_gain_usd or 0.0) > self.gain_usd):
             parts.append("policy and accounting disagree")
         if self.runner_up is not None and self.runner_up_gain_usd is not None:
             parts.append(f"runner-up {self.runner_up} with {_signed(self.runner_up_gain_usd)}")

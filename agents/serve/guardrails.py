@@ -55,6 +55,7 @@ class Counters:
     since_move_h: Floats  # [R] since the rig last moved, inf where no move is remembered
     history_h: Floats  # [N] for which the network's averages have been fed
     recent_moves: int  # ordered in the trailing hour
+    arriving: Ints | None = None  # [N] rigs that were ordered there and have not moved yet
 
 
 def clip(snapshot: Snapshot, memory: Floats, g: Guardrails) -> tuple[Snapshot, tuple[Acted, ...]]:
@@ -151,7 +152,7 @@ def apply(
         rig, there = rig[~stop], there[~stop]
     tiebreak = snapshot.of("tiebreak")[rig]
     first = np.lexsort((tiebreak, -account.gain_usd[rig, there]))
-    rig, there, full = _within_caps(rig[first], there[first], snapshot, g)
+    rig, there, full = _within_caps(rig[first], there[first], snapshot, counters, g)
     acted += full
     limit, most = _most_moves(rigs, g)
     left = max(0, most - counters.recent_moves)
@@ -248,14 +249,16 @@ def _stood_h(snapshot: Snapshot, counters: Counters) -> Floats:
 
 
 def _within_caps(
-    rig: Ints, there: Ints, snapshot: Snapshot, g: Guardrails
+    rig: Ints, there: Ints, snapshot: Snapshot, counters: Counters, g: Guardrails
 ) -> tuple[Ints, Ints, list[Acted]]:
     """Moves [K], best first -> those for which there is room, and what acted."""
     rigs, names = len(snapshot.assignment), snapshot.network_names
-    share = max(1, int(g.max_network_share * rigs + 1e-9))
+    share = _share(g.max_network_share, rigs)
     by_share = [share] * (len(names) - 1) + [rigs]  # any share of a fleet may be off
     cap = [min(g.max_network_rigs.get(n, rigs), k) for n, k in zip(names, by_share, strict=True)]
     room = np.array(cap) - np.bincount(snapshot.assignment, minlength=len(names))
+    if counters.arriving is not None:
+        room -= counters.arriving
     arriving = np.bincount(there, minlength=len(names))
     if not ((arriving > 0) & (arriving > room)).any():
         return rig, there, []
@@ -273,9 +276,14 @@ def _within_caps(
     return rig[kept], there[kept], acted
 
 
+def _share(share: float, rigs: int) -> int:
+    """A share of the rigs, of which at least one unless it is zero."""
+    return max(1, int(share * rigs + 1e-9)) if share > 0 else 0
+
+
 def _most_moves(rigs: int, g: Guardrails) -> tuple[str, int]:
     """The limit on moves in a trailing hour that binds, and its number."""
-    share = max(1, int(g.max_moves_share_h * rigs + 1e-9))
+    share = _share(g.max_moves_share_h, rigs)
     if g.max_moves_h is not None and g.max_moves_h < share:
         return "max_moves_h", g.max_moves_h
     return "max_moves_share_h", share

@@ -185,6 +185,7 @@ def _decide(service: Service, metrics: Metrics, body: bytes) -> Response:
     metrics.count(decision)
     fields = {
         "source": decision.source,
+        "reason": decision.reason,
         "moves": len(decision.moves),
         "guardrails": [acted.text for acted in decision.acted],
         "ms": round(seconds * 1e3, 3),

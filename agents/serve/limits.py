@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,7 +76,7 @@ def _checked(name: str, value: Any) -> Any:
         return None if value is None else _count(path, value)
     low, high = _RANGES[name]
     real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (real and low <= value <= high and value < math.inf):
+    if not (real and low <= value <= min(high, sys.float_info.max)):
         span = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
         raise FieldError(path, f"a finite number {span}", value)
     return float(value)

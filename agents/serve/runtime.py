@@ -59,7 +59,8 @@ class Policy:
         self._model, self._folder = model, folder
         self._rule = Rule.read(bundle.manifest["rule"])
         self._training = Training(bundle.manifest["training"])
-        self._memory = Memory() if folder is None else read(folder)
+        memory = Memory() if folder is None else read(folder)
+        self._memory = memory.of_bundle(bundle.digest)
         self._lock = threading.Lock()
 
     @classmethod
@@ -108,7 +109,7 @@ class Policy:
                 LOG.exception("decision failed")
                 return self._held(seen, f"internal error: {error!r}", ())
             if state is not None:
-                self._remember(state, seen.time)
+                self._remember(state, seen)
             return decision
 
     def averages(self, networks: Sequence[str]) -> dict[str, list[float] | None]:
@@ -117,14 +118,12 @@ class Policy:
         return {name: [*found[name].averages] if name in found else None for name in networks}
 
     def take_over(self, old: Policy) -> None:
-        """Go on from what another bundle's policy remembers; the regret budget starts anew."""
+        """Go on from what an earlier policy remembers; another bundle's regret starts anew."""
         with old._lock, self._lock:
-            after, before = old._memory.after, old._memory.before
-            anew = Regret()
-            self._memory = Memory(replace(after, regret=anew), replace(before, regret=anew))
+            self._memory = old._memory.of_bundle(self.bundle.digest)
 
-    def _remember(self, state: State, time: float) -> None:
-        self._memory = Memory(state, self._memory.base(time))
+    def _remember(self, state: State, seen: Snapshot) -> None:
+        self._memory = self._memory.then(self._memory.base(seen.time, seen.digest), state)
         if self._folder is not None:
             try:
                 save(self._folder, self._memory)
@@ -133,23 +132,25 @@ class Policy:
 
     def _decide(self, seen: Snapshot, now: float) -> tuple[Decision, State | None]:
         """The decision and the state after it, None where the snapshot must not be remembered."""
-        limits, base = self.limits, self._memory.base(seen.time)
+        limits, base = self.limits, self._memory.base(seen.time, seen.digest)
         rig_holds, barred, acted = feeds(seen, limits, now)
         age_h = (now - seen.time) / HOUR_S
         if not abs(age_h) <= limits.max_snapshot_age_h:
             return self._held(seen, acted[0].text, acted), None
-        if base.time is not None and seen.time < base.time:
+        if base.time is not None and seen.time <= base.time:
             late_h = (base.time - seen.time) / HOUR_S
-            return self._held(seen, f"older by {late_h:.2f} h than one seen before", acted), None
+            late = f"older by {late_h:.2f} h than one" if late_h else "of the same time as another"
+            return self._held(seen, f"{late} that was seen before", acted), None
         case = self._case(base, seen, Bars(rig_holds, barred))
         novelty, novelty_of = self._training.distance(case.seen, case.memory)
         verdict = self._judge(case, novelty, novelty_of)
         wanted = self._orders(verdict.source, case)
-        counters = base.moves.counters(case.seen, case.fed_h)
+        pending = base.pending(places(seen), seen.time, limits.max_gap_h)
+        counters = base.moves.counters(case.seen, case.fed_h, pending)
         orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
         moves, near = explain(case.seen, case.memory, case.worth, self._rule, orders)
         acted = (*acted, *case.clipped, *stopped)
-        state = self._next(case, orders, verdict)
+        state = replace(self._next(case, orders, verdict), digest=seen.digest)
         decision = Decision(
             time=seen.time,
             bundle=self.bundle.manifest["bundle"],
@@ -170,7 +171,9 @@ class Policy:
         dt_h = 0.0 if base.time is None else (seen.time - base.time) / HOUR_S
         cut, clipped = clip(seen, before, self.limits)
         memory = remember(before, cut, dt_h)
-        fed_h = np.where(np.isfinite(before).all(0), fed_h + dt_h, 0.0)
+        fed = np.isfinite(seen.on("estimate_usd")) & np.isfinite(seen.on("token_usd"))
+        more_h = dt_h * (fed & (dt_h <= self.limits.max_gap_h))
+        fed_h = np.where(np.isfinite(before).all(0), fed_h + more_h, 0.0)
         worth = account(cut, memory, self._rule)
         return Case(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars)
 
@@ -212,7 +215,7 @@ class Policy:
             time=seen.time,
             feeds=base.fed(seen, case.memory, case.fed_h),
             places=now,
-            orders=ordered,
+            orders={**base.pending(now, seen.time, self.limits.max_gap_h), **ordered},
             moves=base.moves.after([*strays, *ordered], len(ordered), seen.time),
             regret=self._regret(case, follow_real(base.regret, strays), orders, verdict),
         )
@@ -229,9 +232,10 @@ class Policy:
         def policy(there: Snapshot, _: Account) -> Ints:
             return self._model.run(there, case.before, case.dt_h).orders
 
-        holding = verdict.source == HOLD
-        led = before.policy
-        led = follow(led, policy) if before.spent and not holding else papers.obey(led, orders)
+        holding, led = verdict.source == HOLD, before.policy
+        # while the rule leads, and after it has led, the policy's fleet stands elsewhere
+        apart = before.spent or led.book.place != places(case.seen)
+        led = follow(led, policy) if apart and not holding else papers.obey(led, orders)
         rule = before.rule
         rule = papers.obey(rule, orders) if holding else follow(rule, papers.rule)
         budget_usd = limits.regret_budget_h * case.seen.at("nominal_usd_h")

@@ -80,13 +80,13 @@ class Watch(threading.Thread):
     def __init__(self, folder: Path, reload: Callable[[], Any], poll_s: float = POLL_S) -> None:
         super().__init__(name="bundle-watch", daemon=True)
         self._folder, self._reload, self._poll_s = folder, reload, poll_s
-        self._woken, self._asked, self._stopped = (threading.Event() for _ in range(3))
+        self._woken, self._stopped = threading.Event(), threading.Event()
+        self._asked = False  # not an Event: setting one takes a lock, which a signal may interrupt
         self._tried = self._before = fingerprint(folder)
 
     def ask(self) -> None:
-        """Reload at once, changed or not; safe in a signal handler."""
-        self._asked.set()
-        self._woken.set()
+        """Reload at the next look, changed or not; safe in a signal handler."""
+        self._asked = True
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -105,9 +105,8 @@ class Watch(threading.Thread):
         now = fingerprint(self._folder)
         at_rest = bool(now) and now == self._before
         self._before = now
-        if self._asked.is_set() or (at_rest and now != self._tried):
-            self._asked.clear()
-            self._tried = now
+        if self._asked or (at_rest and now != self._tried):
+            self._asked, self._tried = False, now
             self._reload()
 
 

@@ -28,6 +28,7 @@ from .snapshot import Snapshot, parse
 LOG = logging.getLogger(__name__)
 
 SCHEMA = 1  # of the log's lines
+BEGINS = b'{"log":"shadow"'  # or some space in it, as `_write` has it
 LAST_LINES_BYTES = 2**26  # read from the end of a log that is taken up again
 
 
@@ -38,6 +39,9 @@ class Shadow:
         """Take up a log, or start one; a last line that was not written to its end is cut off."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            begins = os.pread(self._file, len(BEGINS), 0)
+            if begins not in (b"", BEGINS):
+                raise FieldError("--shadow", "a log of shadow mode, or a new file", str(path))
             self._size, last = _last_line(self._file)
             os.ftruncate(self._file, self._size)
         except OSError as error:
@@ -181,7 +185,11 @@ def _last_line(file: int) -> tuple[int, dict[str, Any]]:
         if b'"places"' not in line:
             continue
         try:
-            return begin + len(whole), json.loads(line)
+            found = json.loads(line)
         except ValueError:
-            raise FieldError("--shadow", "a log of shadow mode", line[:40]) from None
+            found = None
+        named = ("places", "orders", "since")
+        if isinstance(found, dict) and all(isinstance(found.get(k, {}), dict) for k in named):
+            return begin + len(whole), found
+        raise FieldError("--shadow", "a log of shadow mode", line[:40])
     return begin + len(whole), {}

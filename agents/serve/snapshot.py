@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2s
 from typing import Any
 
@@ -52,6 +52,14 @@ class Snapshot:
     observed: Floats  # [N] s since 1970, when the network's feed was read
     averages: Floats  # [5, N] rows of `columns.AVERAGES`, NaN where not given
     columns: Columns
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the facts and names, to tell a snapshot that is sent again from another."""
+        found = blake2s(repr((self.time, self.rig_names, self.network_names)).encode())
+        for part in (self.rigs, self.networks, self.work, self.assignment, self.market):
+            found.update(np.ascontiguousarray(part).data)
+        return found.hexdigest()
 
     def of(self, name: str) -> Floats:
         """A column of the rigs, [R]."""

@@ -23,7 +23,7 @@ from .errors import FieldError
 from .guardrails import Counters
 from .snapshot import Snapshot
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "state.json"
 FORGET_H = 720.0  # after which a network that is not seen, or a move, is forgotten; assumption
 HOUR_S = 3600.0
@@ -46,13 +46,18 @@ class Moves:
     last: Mapping[str, float] = field(default_factory=dict)  # rig -> unix s
     recent: tuple[tuple[float, int], ...] = ()  # (unix s, moves ordered) in the trailing hour
 
-    def counters(self, snapshot: Snapshot, history_h: Floats) -> Counters:
-        """What guardrails ask about the rigs of a snapshot."""
+    def counters(
+        self, snapshot: Snapshot, history_h: Floats, pending: Mapping[str, str] | None = None
+    ) -> Counters:
+        """What guardrails ask about the rigs of a snapshot; pending: orders not carried out yet."""
         never = -np.inf
         last = [self.last.get(rig, never) for rig in snapshot.rig_names] if self.last else never
         since_h = np.broadcast_to(snapshot.time - np.array(last), len(snapshot.rig_names)) / HOUR_S
         recent = sum(n for time, n in self.recent if snapshot.time - time < HOUR_S)
-        return Counters(since_h, history_h, recent)
+        place = {name: n for n, name in enumerate(snapshot.network_names)}
+        bound = [place[name] for name in (pending or {}).values() if name in place]
+        arriving = np.bincount(np.array(bound, np.int64), minlength=len(place))
+        return Counters(since_h, history_h, recent, arriving)
 
     def after(self, moved: list[str], ordered: int, time: float) -> Moves:
         """With rigs that moved or were ordered to, `ordered` of them by us."""
@@ -87,9 +92,20 @@ class State:
     time: float | None = None  # unix s of the last snapshot
     feeds: Mapping[str, Feed] = field(default_factory=dict)  # by network
     places: Mapping[str, str] = field(default_factory=dict)  # rig -> network, as last seen
-    orders: Mapping[str, str] = field(default_factory=dict)  # rig -> network, as last ordered
+    orders: Mapping[str, str] = field(default_factory=dict)  # rig -> network, not seen there yet
     moves: Moves = field(default_factory=Moves)
     regret: Regret = field(default_factory=Regret)
+    digest: str = ""  # of the last snapshot
+
+    def pending(self, places: Mapping[str, str], time: float, max_gap_h: float) -> dict[str, str]:
+        """Orders that the rigs of a snapshot may still be carrying out: rig -> network."""
+        oldest = time - max_gap_h * HOUR_S
+        return {
+            rig: network
+            for rig, network in self.orders.items()
+            if places.get(rig) == self.places.get(rig, "") != network
+            and self.moves.last.get(rig, -np.inf) >= oldest
+        }
 
     def memory(self, snapshot: Snapshot, max_gap_h: float) -> tuple[Floats, Floats]:
         """(averages up to the hour before [5, N], NaN where there are none; for how long each
@@ -124,14 +140,23 @@ class Memory:
 
     after: State = field(default_factory=State)
     before: State = field(default_factory=State)
+    bundle: str = ""  # digest of the bundle whose policy and rule the regret is between
 
-    def base(self, time: float) -> State:
-        """The state that a snapshot of this time is decided from."""
-        return self.before if time == self.after.time else self.after
+    def base(self, time: float, digest: str) -> State:
+        """The state that a snapshot is decided from: the earlier one for the last one again."""
+        again = time == self.after.time and digest == self.after.digest
+        return self.before if again else self.after
 
     def then(self, base: State, state: State) -> Memory:
         """With the state that a decision from `base` leads to."""
-        return Memory(state, base)
+        return Memory(state, base, self.bundle)
+
+    def of_bundle(self, digest: str) -> Memory:
+        """For the policy of a bundle: the regret of another one's is forgotten."""
+        if digest == self.bundle:
+            return self
+        after, before = (dataclasses.replace(s, regret=Regret()) for s in (self.after, self.before))
+        return Memory(after, before, digest)
 
 
 def save(folder: Path, memory: Memory) -> None:
@@ -158,10 +183,11 @@ def read(folder: Path) -> Memory:
     except OSError as error:
         raise FieldError("state", "a folder that can be read", f"{error}") from None
     part = entries(load(source, "state"), "state")
-    check_keys(part, "state", *2 * (("schema", "after", "before"),))
+    check_keys(part, "state", *2 * (("schema", "after", "before", "bundle"),))
     if type(part["schema"]) is not int or part["schema"] != SCHEMA:
         raise FieldError("state.schema", str(SCHEMA), part["schema"])
-    return Memory(*(_state(part[key], f"state.{key}") for key in ("after", "before")))
+    after, before = (_state(part[key], f"state.{key}") for key in ("after", "before"))
+    return Memory(after, before, _text(part["bundle"], "state.bundle"))
 
 
 def _fields(part: Any, path: str, kind: type) -> dict[str, Any]:
@@ -184,6 +210,7 @@ def _state(part: Any, path: str) -> State:
         _texts(p["orders"], f"{path}.orders"),
         _moves(p["moves"], f"{path}.moves"),
         _regret(p["regret"], f"{path}.regret"),
+        _text(p["digest"], f"{path}.digest"),
     )
 
 
@@ -231,6 +258,12 @@ def _texts(part: Any, path: str) -> dict[str, str]:
         if not isinstance(value, str):
             raise FieldError(join(path, name), "a network's name", value)
     return found
+
+
+def _text(value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise FieldError(path, "a text", value)
+    return value
 
 
 def _listed(part: Any, path: str) -> list[Any]:
