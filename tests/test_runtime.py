@@ -23,6 +23,7 @@ from served import ask, check_laws, fresh, later, many, recorded, spoil, unix_s
 
 from agents.serve.errors import FieldError
 from agents.serve.model import Answer
+from agents.serve.runtime import Policy
 from agents.serve.snapshot import Snapshot
 
 SNAPSHOTS = int(os.environ.get("SNAPSHOTS", "10000"))
@@ -466,3 +467,12 @@ def test_a_state_that_cannot_be_saved_costs_no_decision(
     assert ask(policy, hours[0]).source == "policy"
     assert "state not saved" in caplog.text
     assert ask(policy, hours[1]).source == "policy"
+
+
+def test_a_guardrail_that_names_no_network_is_told(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Policy.load(bundle, guardrails={"deny": ["Akash", "off"], "max_network_rigs": {"akash": 1}})
+    assert [record.getMessage() for record in caplog.records] == [
+        "guardrails name 'Akash', which is no network of the bundle's"
+    ]

@@ -24,6 +24,7 @@ from agents.serve.state import (
     Paper,
     Regret,
     State,
+    claimed,
     read,
     save,
 )
@@ -138,3 +139,14 @@ def test_the_same_time_is_decided_from_the_state_before() -> None:
     assert memory.base(1000.0, STATE.digest) == State(1.0)
     assert memory.base(1000.0, "another") is STATE
     assert memory.base(1000.5, STATE.digest) is STATE
+
+
+def test_a_folder_is_one_processs_at_a_time(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path / "new"),
+        pytest.raises(FieldError, match="no other process uses"),
+        claimed(tmp_path / "new"),
+    ):
+        raise AssertionError("both have it")
+    with claimed(tmp_path / "new"), claimed(None):
+        assert (tmp_path / "new").is_dir()

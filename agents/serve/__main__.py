@@ -22,6 +22,7 @@ from .logs import log_json_lines
 from .model import Model
 from .rehearsal import rehearse
 from .runtime import Policy
+from .state import claimed
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = _parser(arguments[:1] == ["http"]).parse_args(arguments)
         options.guardrails = _read_yaml(options.guardrails)
-        return int(options.run(options))
+        with claimed(options.state_dir):
+            return int(options.run(options))
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

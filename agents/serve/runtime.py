@@ -19,6 +19,7 @@ import numpy as np
 
 from .accounting import Account, Floats, Ints, Rule, account, rule_orders
 from .bundle import Bundle, read_bundle
+from .columns import OFF
 from .decision import HOLD, POLICY, RULE, Decision, Verdict, why_held
 from .errors import FieldError
 from .explain import explain
@@ -85,6 +86,9 @@ class Policy:
         elif signature is not None:
             raise FieldError("signature", "a public key to verify it with", "none")
         limits = settings(read_in.manifest["guardrails"], guardrails)
+        for name in {*limits.deny, *limits.max_network_rigs} - {*read_in.columns.networks.catalog}:
+            if name != OFF:  # it may come in a snapshot, or be misspelt
+                LOG.warning("guardrails name %r, which is no network of the bundle's", name)
         model = Model(read_in.model)
         rehearse(read_in, model)
         return cls(read_in, model, limits, None if state_dir is None else Path(state_dir))

@@ -7,9 +7,11 @@ answered twice from the same state, and is remembered once.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from .snapshot import Snapshot
 
 SCHEMA = 2
 FILE = "state.json"
+LOCK = "lock"
 FORGET_H = 720.0  # after which a network that is not seen, or a move, is forgotten; assumption
 HOUR_S = 3600.0
 _LATEST = 1e12  # s since 1970
@@ -157,6 +160,28 @@ class Memory:
             return self
         after, before = (dataclasses.replace(s, regret=Regret()) for s in (self.after, self.before))
         return Memory(after, before, digest)
+
+
+@contextmanager
+def claimed(folder: Path | None) -> Iterator[None]:
+    """Keep a state folder to this process: two that shared it would each have the full limits."""
+    if folder is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FieldError("--state-dir", "a folder that can be written", str(error)) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            wanted = "a folder that no other process uses"
+            raise FieldError("--state-dir", wanted, str(folder)) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def save(folder: Path, memory: Memory) -> None:
