@@ -260,6 +260,7 @@ def test_a_rule_is_read_from_a_manifest() -> None:
         ({"weights": [0.5, "x", 0.5]}, "rule.weights.1"),
         ({"horizon_h": math.nan}, "rule.horizon_h"),
         ({"margin": -0.1}, "rule.margin"),
+        ({"horizon_h": 10**400}, "rule.horizon_h"),
         ({"attention": True}, "rule.attention"),
         ({"patience": 1.0}, "rule.patience"),
     ],

@@ -75,6 +75,11 @@ def test_averages_in_the_first_snapshot_make_it_decide_at_once(bundle: Path) -> 
     assert ask(fresh(bundle, **LOOSE), recorded(bundle)[0]).source == "policy"
 
 
+def averages(policy: Policy) -> dict[str, tuple[float, ...]]:
+    """What is remembered of each network."""
+    return {name: feed.averages for name, feed in policy._memory.after.feeds.items()}
+
+
 def test_averages_are_those_that_training_would_have(bundle: Path) -> None:
     policy, hours = fresh(bundle), recorded(bundle)
     for hour in hours[:24]:
@@ -83,10 +88,7 @@ def test_averages_are_those_that_training_would_have(bundle: Path) -> None:
     ema = akash[0]["ema_48h_usd"]
     for feed in akash[1:]:
         ema += (1 - math.exp(-1 / 48)) * (feed["estimate_usd"] - ema)
-    found = policy.averages(["akash", "nowhere"])
-    assert found["nowhere"] is None
-    assert found["akash"] is not None
-    assert found["akash"][1] == pytest.approx(ema, rel=1e-6)
+    assert averages(policy)["akash"][1] == pytest.approx(ema, rel=1e-6)
 
 
 def test_after_a_gap_it_holds_once_and_goes_on(bundle: Path) -> None:
@@ -154,9 +156,7 @@ def test_rigs_and_networks_are_known_by_name(bundle: Path) -> None:
             rng.shuffle(rows)
             other[part] = dict(rows)
         assert ask(mixed, other).orders == ask(straight, hour).orders
-    assert mixed.averages(["akash"])["akash"] == pytest.approx(
-        straight.averages(["akash"])["akash"]
-    )
+    assert averages(mixed)["akash"] == pytest.approx(averages(straight)["akash"])
 
 
 def test_a_network_that_comes_back_late_begins_anew(bundle: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_new_bundle_takes_over_what_was_remembered_but_no_regret(bundle: Path)
     for hour in recorded(bundle)[:5]:
         ask(old, hour)
     new.take_over(old)
-    assert new.averages(["akash"]) == old.averages(["akash"])
+    assert averages(new) == averages(old) != {}
     assert new._memory.after.regret.lead == ()
     assert ask(new, recorded(bundle)[5]).source == "policy"
 
@@ -303,7 +303,11 @@ class Sleeping:
 
     awake = False
 
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []  # where the rigs stood
+
     def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+        self.asked.append(seen.assignment.tolist())
         rigs, networks = seen.work.shape
         pay = seen.work * seen.on("estimate_usd") * seen.on("open")
         orders = pay.argmax(-1) + 1 if self.awake else np.zeros(rigs, np.int64)
@@ -322,6 +326,7 @@ def test_a_policy_that_loses_spends_its_budget_and_decides_again_when_it_has_men
             rig |= {"network": "off", "tenure_h": 100.0, "provisioning_h": 0.0}
     sources, lost = [], []
     for h in range(400):
+        graph.asked.clear()
         decision = ask(policy, later(hours[h % 48], 48 * (h // 48)) if h else hours[0])
         sources.append(decision.source)
         lost.append(decision.regret_usd)
@@ -336,6 +341,8 @@ def test_a_policy_that_loses_spends_its_budget_and_decides_again_when_it_has_men
     assert max(lost[: spent - 1]) <= budget_usd < lost[spent - 1]
     assert sources[-1] == "policy"
     assert lost[-2] <= budget_usd / 2 < min(lost[spent : len(lost) - 2])
+    real, paper = graph.asked  # its fleet on paper stands elsewhere, and goes on being led by it
+    assert real != paper
 
 
 def test_in_fallback_the_rule_orders_under_the_guardrails(bundle: Path) -> None:
@@ -431,7 +438,7 @@ def test_a_hostile_graph_spoils_no_average(bundle: Path) -> None:
     for hour in recorded(bundle)[:10]:
         ask(ours, hour)
         ask(spoilt, hour)
-    assert spoilt.averages(["akash", "off"]) == ours.averages(["akash", "off"])
+    assert averages(spoilt) == averages(ours) != {}
 
 
 def test_what_fails_inside_is_a_hold_that_says_so(bundle: Path) -> None:

@@ -87,6 +87,11 @@ def test_an_operators_guardrails_come_from_yaml(
         ("max_novelti: 1", "guardrails.max_novelti"),
         ("- 1", "names and values"),
         ("a: [", "a file in YAML"),
+        ("min_dwell_h: 1" + 400 * "0", "guardrails.min_dwell_h"),
+        ("min_dwell_h: 1" + 5000 * "0", "a file in YAML"),
+        ("a: 2026-13-45", "a file in YAML"),
+        ("a: !!timestamp x", "a file in YAML"),
+        ("a: !!bool x", "a file in YAML"),
         ("!!python/object/apply:os.system [exit]", "a file in YAML"),
         (None, "a file that can be read"),
     ],
@@ -151,3 +156,17 @@ def _one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
     assert said.out == ""
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_answer_that_cannot_be_written_is_one_line_and_no_fault_of_the_bundle(
+    bundle: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps(recorded(bundle)[0]))
+    command = [sys.executable, "-m", "agents.serve", "decide", str(bundle), str(file)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: stdout: expected somewhere to write to")
+    assert "Traceback" not in done.stderr

@@ -14,20 +14,8 @@ from snapshots import by_hand
 
 from agents.serve.book import Book
 from agents.serve.errors import FieldError
-from agents.serve.state import (
-    FILE,
-    FORGET_H,
-    HOUR_S,
-    Feed,
-    Memory,
-    Moves,
-    Paper,
-    Regret,
-    State,
-    claimed,
-    read,
-    save,
-)
+from agents.serve.state import FORGET_H, HOUR_S, Feed, Memory, Moves, Paper, Regret, State
+from agents.serve.state_file import FILE, claimed, read, save
 
 FEED = Feed((1.0, 2.0, 3.0, 4.0, 5.0), 12.0, 1000.0)
 MOVES = Moves({"rig-0": 900.0}, ((900.0, 1),))

@@ -22,7 +22,7 @@ from .logs import log_json_lines
 from .model import Model
 from .rehearsal import rehearse
 from .runtime import Policy
-from .state import claimed
+from .state_file import claimed
 
 LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,8 @@ from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, places, settle
 from .rehearsal import rehearse
 from .signature import verify
 from .snapshot import Snapshot, parse
-from .state import HOUR_S, Memory, Paper, Regret, State, read, save
+from .state import HOUR_S, Memory, Paper, Regret, State
+from .state_file import read, save
 
 __all__ = ["Decision", "Policy"]
 
@@ -49,6 +50,8 @@ class Case(NamedTuple):
     dt_h: float  # since the last snapshot
     worth: Account
     bars: Bars
+    places: Mapping[str, str]  # rig -> network
+    pending: Mapping[str, str]  # rig -> network that it was ordered to and may be on its way to
 
 
 class Policy:
@@ -116,11 +119,6 @@ class Policy:
                 self._remember(state, seen)
             return decision
 
-    def averages(self, networks: Sequence[str]) -> dict[str, list[float] | None]:
-        """The averages of networks by name, in the order of the manifest; None where unknown."""
-        found = self._memory.after.feeds
-        return {name: [*found[name].averages] if name in found else None for name in networks}
-
     def take_over(self, old: Policy) -> None:
         """Go on from what an earlier policy remembers; another bundle's regret starts anew."""
         with old._lock, self._lock:
@@ -149,8 +147,7 @@ class Policy:
         novelty, novelty_of = self._training.distance(case.seen, case.memory)
         verdict = self._judge(case, novelty, novelty_of)
         wanted = self._orders(verdict.source, case)
-        pending = base.pending(places(seen), seen.time, limits.max_gap_h)
-        counters = base.moves.counters(case.seen, case.fed_h, pending)
+        counters = base.moves.counters(case.seen, case.fed_h, case.pending)
         orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
         moves, near = explain(case.seen, case.memory, case.worth, self._rule, orders)
         acted = (*acted, *case.clipped, *stopped)
@@ -179,7 +176,9 @@ class Policy:
         more_h = dt_h * (fed & (dt_h <= self.limits.max_gap_h))
         fed_h = np.where(np.isfinite(before).all(0), fed_h + more_h, 0.0)
         worth = account(cut, memory, self._rule)
-        return Case(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars)
+        at = places(seen)
+        pending = base.pending(at, seen.time, self.limits.max_gap_h)
+        return Case(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars, at, pending)
 
     def _judge(self, case: Case, novelty: float, novelty_of: str) -> Verdict:
         """Who decides."""
@@ -208,18 +207,17 @@ class Policy:
         """What is remembered of a snapshot and its orders."""
         seen, base = case.seen, case.base
         names, networks = seen.rig_names, seen.network_names
-        now = places(seen)
         strays = {
             rig: place
-            for rig, place in now.items()
+            for rig, place in case.places.items()
             if base.places.get(rig, place) != place and base.orders.get(rig) != place
         }
         ordered = {names[r]: networks[orders[r] - 1] for r in orders.nonzero()[0].tolist()}
         return State(
             time=seen.time,
             feeds=base.fed(seen, case.memory, case.fed_h),
-            places=now,
-            orders={**base.pending(now, seen.time, self.limits.max_gap_h), **ordered},
+            places=case.places,
+            orders={**case.pending, **ordered},
             moves=base.moves.after([*strays, *ordered], len(ordered), seen.time),
             regret=self._regret(case, follow_real(base.regret, strays), orders, verdict),
         )
@@ -238,7 +236,7 @@ class Policy:
 
         holding, led = verdict.source == HOLD, before.policy
         # while the rule leads, and after it has led, the policy's fleet stands elsewhere
-        apart = before.spent or led.book.place != places(case.seen)
+        apart = before.spent or led.book.place != case.places
         led = follow(led, policy) if apart and not holding else papers.obey(led, orders)
         rule = before.rule
         rule = papers.obey(rule, orders) if holding else follow(rule, papers.rule)

@@ -1,4 +1,4 @@
-"""What is remembered between two decisions, by name, and how it outlives the process.
+"""What is remembered between two decisions, by name.
 
 A state is a value: a decision makes the next one from it. So the same snapshot, sent twice, is
 answered twice from the same state, and is remembered once.
@@ -7,30 +7,18 @@ answered twice from the same state, and is remembered once.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .book import Book
 from .columns import AVERAGES, Floats
-from .document import check_keys, entries, join, load, number
-from .errors import FieldError
 from .guardrails import Counters
 from .snapshot import Snapshot
 
-SCHEMA = 2
-FILE = "state.json"
-LOCK = "lock"
 FORGET_H = 720.0  # after which a network that is not seen, or a move, is forgotten; assumption
 HOUR_S = 3600.0
-_LATEST = 1e12  # s since 1970
 
 
 @dataclass(frozen=True)
@@ -160,149 +148,3 @@ class Memory:
             return self
         after, before = (dataclasses.replace(s, regret=Regret()) for s in (self.after, self.before))
         return Memory(after, before, digest)
-
-
-@contextmanager
-def claimed(folder: Path | None) -> Iterator[None]:
-    """Keep a state folder to this process: two that shared it would each have the full limits."""
-    if folder is None:
-        yield
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise FieldError("--state-dir", "a folder that can be written", str(error)) from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            wanted = "a folder that no other process uses"
-            raise FieldError("--state-dir", wanted, str(folder)) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def save(folder: Path, memory: Memory) -> None:
-    """Write a memory to its folder, whole or not at all; OSError where that cannot be."""
-    content = {"schema": SCHEMA, **dataclasses.asdict(memory)}
-    draft = folder / f".{FILE}.{os.getpid()}"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(content, file, separators=(",", ":"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, folder / FILE)
-
-
-def read(folder: Path) -> Memory:
-    """The memory in a folder, which is made if it is not there; empty where nothing was saved.
-
-    `FieldError` with the path of what is wrong in a file that this code did not write.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        source = (folder / FILE).read_bytes()
-    except FileNotFoundError:
-        return Memory()
-    except OSError as error:
-        raise FieldError("state", "a folder that can be read", f"{error}") from None
-    part = entries(load(source, "state"), "state")
-    check_keys(part, "state", *2 * (("schema", "after", "before", "bundle"),))
-    if type(part["schema"]) is not int or part["schema"] != SCHEMA:
-        raise FieldError("state.schema", str(SCHEMA), part["schema"])
-    after, before = (_state(part[key], f"state.{key}") for key in ("after", "before"))
-    return Memory(after, before, _text(part["bundle"], "state.bundle"))
-
-
-def _fields(part: Any, path: str, kind: type) -> dict[str, Any]:
-    found = entries(part, path)
-    names = tuple(f.name for f in dataclasses.fields(kind))
-    check_keys(found, path, names, names)
-    return found
-
-
-def _state(part: Any, path: str) -> State:
-    p = _fields(part, path, State)
-    time = p["time"]
-    return State(
-        None if time is None else number(time, f"{path}.time", -_LATEST, _LATEST),
-        {
-            name: _feed(feed, join(f"{path}.feeds", name))
-            for name, feed in entries(p["feeds"], f"{path}.feeds").items()
-        },
-        _texts(p["places"], f"{path}.places"),
-        _texts(p["orders"], f"{path}.orders"),
-        _moves(p["moves"], f"{path}.moves"),
-        _regret(p["regret"], f"{path}.regret"),
-        _text(p["digest"], f"{path}.digest"),
-    )
-
-
-def _feed(part: Any, path: str) -> Feed:
-    p = _fields(part, path, Feed)
-    averages = _listed(p["averages"], f"{path}.averages")
-    if len(averages) != len(AVERAGES):
-        raise FieldError(f"{path}.averages", f"{len(AVERAGES)} numbers", averages)
-    return Feed(
-        tuple(_usd(value, f"{path}.averages") for value in averages),
-        number(p["fed_h"], f"{path}.fed_h", 0, _LATEST),
-        number(p["seen"], f"{path}.seen", -_LATEST, _LATEST),
-    )
-
-
-def _moves(part: Any, path: str) -> Moves:
-    p = _fields(part, path, Moves)
-    last = entries(p["last"], f"{path}.last")
-    recent = [_pair(pair, f"{path}.recent") for pair in _listed(p["recent"], f"{path}.recent")]
-    return Moves(
-        {rig: number(t, join(f"{path}.last", rig), -_LATEST, _LATEST) for rig, t in last.items()},
-        tuple((time, int(count)) for time, count in recent),
-    )
-
-
-def _regret(part: Any, path: str) -> Regret:
-    p = _fields(part, path, Regret)
-    if not isinstance(p["spent"], bool):
-        raise FieldError(f"{path}.spent", "true or false", p["spent"])
-    lead = tuple(_pair(pair, f"{path}.lead") for pair in _listed(p["lead"], f"{path}.lead"))
-    policy, rule = (_paper(p[key], f"{path}.{key}") for key in ("policy", "rule"))
-    return Regret(policy, rule, lead, p["spent"])
-
-
-def _paper(part: Any, path: str) -> Paper:
-    p = _fields(part, path, Paper)
-    book = _fields(p["book"], f"{path}.book", Book)
-    places, usd = _texts(book["place"], f"{path}.book.place"), _usd(book["usd"], f"{path}.book.usd")
-    return Paper(Book(places, usd), _moves(p["moves"], f"{path}.moves"))
-
-
-def _texts(part: Any, path: str) -> dict[str, str]:
-    found = entries(part, path)
-    for name, value in found.items():
-        if not isinstance(value, str):
-            raise FieldError(join(path, name), "a network's name", value)
-    return found
-
-
-def _text(value: Any, path: str) -> str:
-    if not isinstance(value, str):
-        raise FieldError(path, "a text", value)
-    return value
-
-
-def _listed(part: Any, path: str) -> list[Any]:
-    if not isinstance(part, list):
-        raise FieldError(path, "a list", part)
-    return part
-
-
-def _pair(part: Any, path: str) -> tuple[float, float]:
-    pair = _listed(part, path)
-    if len(pair) != 2:
-        raise FieldError(path, "pairs of numbers", pair)
-    return number(pair[0], path, -_LATEST, _LATEST), _usd(pair[1], path)
-
-
-def _usd(value: Any, path: str) -> float:
-    return number(value, path, -1e300, 1e300)
