@@ -80,6 +80,25 @@ def test_an_empty_fleet_and_one_without_networks_are_answered(read: Bundle) -> N
     assert np.isfinite(answer.memory).all()
 
 
+def test_several_fleets_are_answered_together_as_one_by_one(read: Bundle) -> None:
+    """Fleets of one size, of another, in which a fact is missing, and without rigs or networks."""
+    said = snapshot(rigs=8, networks=3)
+    elsewhere = changed(said, "rigs.rig-3.network", "off")
+    broken = changed(said, "rigs.rig-3.power_kw", None)
+    blind = changed(said, "networks.net-2.token_usd", None)
+    fleets = (said, elsewhere, broken, blind, snapshot(rigs=0, networks=3), said)
+    seen = [parse(one, read.columns) for one in fleets]
+    memory = np.where(np.isnan(seen[0].averages), 1.5, seen[0].averages)
+    memory[0, 1] = np.nan
+    model = Model(read.model)
+    found = model.run_all(seen, memory, 1.0)
+    assert len({tuple(answer.orders) for answer in found}) > 2
+    for one, answer in zip(seen, found, strict=True):
+        for part, expected in zip(answer, model.run(one, memory, 1.0), strict=True):
+            assert np.array_equal(part, expected)
+    assert model.run_all((), memory, 1.0) == ()
+
+
 def test_averages_move_as_the_simulators_do() -> None:
     """Oracle: `env.observation.remember`, in float32."""
     rng = np.random.default_rng(0)

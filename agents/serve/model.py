@@ -6,6 +6,7 @@ spoil the orders of all. The graph takes any number of both, so the others are d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,28 +74,78 @@ class Model:
         an average at the present value. A rig holds if a fact of it or of its network is missing,
         and all do if one of the market is; a network is not entered if a fact of it is missing.
         """
-        remembered = remember(memory, snapshot, dt_h)
-        before = np.where(np.isfinite(memory), memory, remembered)
-        rigs, networks = _complete(snapshot, before)
-        answer = _held(len(rigs), len(networks), remembered)
-        if not rigs.any() or not np.isfinite(dt_h):
-            return answer
-        place = np.cumsum(networks) - 1  # [N] where a network is among the complete ones
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, hence not complete
-            feed = {
-                "rigs": _batch(snapshot.rigs[rigs]),
-                "networks": _batch(snapshot.networks[networks]),
-                "work": _batch(snapshot.work[np.ix_(rigs, networks)]),
-                "assignment": place[snapshot.assignment[rigs]][None],
-                "market": _batch(snapshot.market),
-                "memory": _batch(before[:, networks]),
-                "dt_h": np.array(dt_h, dtype=np.float32),
-            }
+        return self.run_all((snapshot,), memory, dt_h)[0]
+
+    def run_all(
+        self, snapshots: Sequence[Snapshot], memory: Floats, dt_h: float
+    ) -> tuple[Answer, ...]:
+        """What `run` answers to each of several snapshots of the same networks.
+
+        Those that are left with the same numbers of rigs and networks go through the graph
+        together, which takes less time than one after another.
+        """
+        worlds = [_world(snapshot, memory, dt_h) for snapshot in snapshots]
+        alike: dict[tuple[int, ...], list[_World]] = {}
+        for world in worlds:
+            if world.rigs.any() and np.isfinite(dt_h):
+                alike.setdefault(world.facts["work"].shape, []).append(world)
+        for together in alike.values():
+            self._answer(together, dt_h)
+        return tuple(world.answer for world in worlds)
+
+    def _answer(self, worlds: list[_World], dt_h: float) -> None:
+        """Fill in what the graph says of worlds of one size; they hold where it says nothing."""
+        feed = {name: np.stack([w.facts[name] for w in worlds]) for name in worlds[0].facts}
+        feed["dt_h"] = np.array(dt_h, dtype=np.float32)
         try:
             said = self._session.run([*_OUTPUTS], feed)
         except Exception:  # whatever the graph does, the fleet holds
-            return answer
-        return _spread(answer, said, rigs, networks)
+            return
+        count, (rigs, networks) = len(worlds), worlds[0].facts["work"].shape
+        shapes = [
+            (count, rigs),
+            (count, rigs, networks + 1),
+            (count, rigs),
+            (count, len(AVERAGES), networks),
+        ]
+        if [part.shape for part in said] == shapes:
+            for k, world in enumerate(worlds):
+                _spread(world, [part[k] for part in said])
+
+
+class _World(NamedTuple):
+    """What of a snapshot goes into the graph, and the answer that comes of it."""
+
+    rigs: Bools  # [R] those that are complete
+    networks: Bools  # [N]
+    facts: dict[str, NDArray[Any]]  # of the complete ones, by the graph's inputs
+    answer: Answer  # of all; every rig holds until the graph has spoken
+
+
+def _world(snapshot: Snapshot, memory: Floats, dt_h: float) -> _World:
+    remembered = remember(memory, snapshot, dt_h)
+    before = np.where(np.isfinite(memory), memory, remembered)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, hence not complete
+        numbers: dict[str, Floats32] = {
+            "rigs": snapshot.rigs.astype(np.float32),
+            "networks": snapshot.networks.astype(np.float32),
+            "work": snapshot.work.astype(np.float32),
+            "market": snapshot.market.astype(np.float32),
+            "memory": before.astype(np.float32),
+        }
+    networks = _whole(numbers["networks"]) & _whole(numbers["memory"].T)
+    rigs = _whole(numbers["rigs"]) & _whole(numbers["work"]) & networks[snapshot.assignment]
+    rigs &= _whole(numbers["market"])
+    place = np.cumsum(networks) - 1  # [N] where a network is among the complete ones
+    facts = {
+        "rigs": numbers["rigs"][rigs],
+        "networks": numbers["networks"][networks],
+        "work": numbers["work"][rigs][:, networks],
+        "assignment": place[snapshot.assignment[rigs]],
+        "market": numbers["market"],
+        "memory": numbers["memory"][:, networks],
+    }
+    return _World(rigs, networks, facts, _held(len(rigs), len(networks), remembered))
 
 
 def remember(memory: Floats, snapshot: Snapshot, dt_h: float) -> Floats:
@@ -108,23 +159,9 @@ def remember(memory: Floats, snapshot: Snapshot, dt_h: float) -> Floats:
     return np.where(np.isfinite(moved), moved, np.where(np.isfinite(memory), memory, now))
 
 
-def _complete(snapshot: Snapshot, memory: Floats) -> tuple[Bools, Bools]:
-    """Rigs [R] and networks [N] of which every number is there, in float32; no rigs without the
-    market's."""
-    with np.errstate(over="ignore"):
-        networks = _finite(snapshot.networks) & _finite(memory.T)
-        rigs = _finite(snapshot.rigs) & _finite(snapshot.work) & networks[snapshot.assignment]
-        return rigs & _finite(snapshot.market), networks
-
-
-def _finite(values: Floats) -> Bools:
-    """Whether all numbers along the last axis are finite in float32."""
-    return np.asarray(np.isfinite(values.astype(np.float32)).all(-1))
-
-
-def _batch(values: Floats) -> Floats32:
-    """One world's numbers as the graph takes them."""
-    return np.ascontiguousarray(values[None], dtype=np.float32)
+def _whole(values: Floats32) -> Bools:
+    """Whether all numbers along the last axis are finite."""
+    return np.asarray(np.isfinite(values).all(-1))
 
 
 def _held(rigs: int, networks: int, memory: Floats) -> Answer:
@@ -134,13 +171,10 @@ def _held(rigs: int, networks: int, memory: Floats) -> Answer:
     return Answer(np.zeros(rigs, np.int64), probs, np.zeros(rigs), memory)
 
 
-def _spread(held: Answer, said: list[NDArray[Any]], rigs: Bools, networks: Bools) -> Answer:
-    """What the graph said of the complete rigs and networks, in its place among all of them."""
-    r, n = np.flatnonzero(rigs), np.flatnonzero(networks)
-    shapes = [(1, len(r)), (1, len(r), len(n) + 1), (1, len(r)), (1, len(AVERAGES), len(n))]
-    if [part.shape for part in said] != shapes:
-        return held
-    orders, probs, margin, memory = (part[0] for part in said)
+def _spread(world: _World, said: list[NDArray[Any]]) -> None:
+    """Put what the graph said of the complete rigs and networks in its place among all of them."""
+    held, r, n = world.answer, np.flatnonzero(world.rigs), np.flatnonzero(world.networks)
+    orders, probs, margin, memory = said
     right = (orders >= 0) & (orders <= len(n)) & np.isfinite(probs).all(-1) & np.isfinite(margin)
     r, orders, probs, margin = r[right], orders[right], probs[right], margin[right]
     choices = np.array([0, *(n + 1)])  # of the whole snapshot, by the graph's own number
@@ -148,7 +182,6 @@ def _spread(held: Answer, said: list[NDArray[Any]], rigs: Bools, networks: Bools
     held.probs[np.ix_(r, choices)] = probs
     held.margin[r] = margin
     held.memory[:, n] = np.where(np.isfinite(memory), memory, held.memory[:, n])
-    return held
 
 
 def _check_ends(
