@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
 import os
 import random
@@ -230,8 +231,38 @@ def test_a_rig_on_its_way_takes_room_and_is_no_stray_when_it_arrives_late(bundle
     ask(policy, third)
     after = policy._memory.after
     for name in orders:
-        assert after.moves.last[name] == before.moves.last[name]
+        assert name not in before.moves.last
+        assert after.moves.last[name] == unix_s(second)  # when it was last seen elsewhere
         assert name not in after.orders
+
+
+def test_an_order_that_is_not_carried_out_bars_a_rig_for_as_long_as_it_may_be_on_its_way(
+    bundle: Path,
+) -> None:
+    """Though the dwell is far longer: the rig never moved."""
+    limits = {"max_payback_h": 1e9, "max_moves_share_h": 1.0, "max_gap_h": 3.0, **LOOSE}
+    policy = fresh(bundle, Hostile("random", 3), min_dwell_h=24.0, **limits)
+    hours = recorded(bundle)
+    again: dict[str, list[int]] = {}
+    for h, hour in enumerate(hours[:20]):
+        for name, rig in hour["rigs"].items():
+            rig |= {"network": hours[0]["rigs"][name]["network"], "tenure_h": 100.0}
+        for name in ask(policy, hour).orders:
+            again.setdefault(name, []).append(h)
+    waits = [b - a for given in again.values() for a, b in itertools.pairwise(given)]
+    assert min(waits) == 4  # the first hour in which the order is older than 3 h
+
+
+def test_a_rig_that_was_away_while_it_moved_dwells_too(bundle: Path) -> None:
+    policy = fresh(bundle, Hostile("random", 3), max_payback_h=1e9, **LOOSE)
+    first, second, third, *_ = recorded(bundle)
+    orders = ask(policy, first).orders
+    name, network = next(iter(orders.items()))
+    del second["rigs"][name]
+    third["rigs"][name]["network"] = network
+    ask(policy, second)
+    ask(policy, third)
+    assert policy._memory.after.moves.last[name] == unix_s(second)
 
 
 def test_hours_without_a_feed_are_no_history(bundle: Path) -> None:

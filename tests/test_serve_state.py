@@ -14,7 +14,7 @@ from snapshots import by_hand
 
 from agents.serve.book import Book
 from agents.serve.errors import FieldError
-from agents.serve.state import FORGET_H, HOUR_S, Feed, Memory, Moves, Paper, Regret, State
+from agents.serve.state import FORGET_H, HOUR_S, Feed, Memory, Moves, Order, Paper, Regret, State
 from agents.serve.state_file import FILE, claimed, read, save
 
 FEED = Feed((1.0, 2.0, 3.0, 4.0, 5.0), 12.0, 1000.0)
@@ -22,7 +22,7 @@ MOVES = Moves({"rig-0": 900.0}, ((900.0, 1),))
 REGRET = Regret(
     Paper(Book({"rig-0": "a"}, -1.5), MOVES), Paper(), ((0.0, 0.0), (1000.0, 2.5)), True
 )
-STATE = State(1000.0, {"a": FEED}, {"rig-0": "a"}, {"rig-0": "b"}, MOVES, REGRET)
+STATE = State(1000.0, {"a": FEED}, {"rig-0": "a"}, {"rig-0": Order("b", 900.0)}, MOVES, REGRET)
 HOUR = by_hand([{"on": "a"}], {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 2.0}})
 
 
@@ -55,7 +55,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema", 3),
+        ("schema", 4),
         ("after", []),
         ("after.time", "now"),
         ("after.nothing", 1),
@@ -63,6 +63,10 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
         ("after.feeds.a.averages", [1.0]),
         ("after.feeds.a.fed_h", -1.0),
         ("after.places.rig-0", 3),
+        ("after.orders.rig-0", "b"),
+        ("after.orders.rig-0", ["b"]),
+        ("after.orders.rig-0", [3, 900.0]),
+        ("after.orders.rig-0", ["b", None]),
         ("after.moves.last.rig-0", True),
         ("after.moves.recent", [[1.0]]),
         ("after.regret.spent", 1),
@@ -103,13 +107,13 @@ def test_networks_that_are_not_seen_are_forgotten_after_a_month() -> None:
 
 def test_moves_are_counted_for_an_hour_and_dated_for_a_month() -> None:
     snapshot, _ = HOUR
-    moves = Moves().after(["rig-0"], 1, 0.0)
+    moves = Moves().after({"rig-0": 0.0}, 1, 0.0)
     for hours, recent in ((0.0, 1), (0.99, 1), (1.0, 0)):
         counters = moves.counters(replace(snapshot, time=hours * HOUR_S), np.zeros(3))
         assert counters.recent_moves == recent
         assert counters.since_move_h.tolist() == [hours]
-    assert moves.after([], 0, HOUR_S).recent == ()
-    assert moves.after([], 0, FORGET_H * HOUR_S).last == {}
+    assert moves.after({}, 0, HOUR_S).recent == ()
+    assert moves.after({}, 0, FORGET_H * HOUR_S).last == {}
     assert Moves().counters(snapshot, np.zeros(3)).since_move_h.tolist() == [np.inf]
 
 

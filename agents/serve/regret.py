@@ -56,7 +56,7 @@ class Papers:
     def _after(self, paper: Paper, there: Snapshot, worth: Account, orders: Ints) -> Paper:
         book = step(paper.book, there, worth, orders, self._dt_h)
         names = there.rig_names
-        moved = [names[r] for r in orders.nonzero()[0].tolist()]
+        moved = {names[r]: there.time for r in orders.nonzero()[0].tolist()}
         return Paper(book, paper.moves.after(moved, len(moved), there.time))
 
     def rule(self, there: Snapshot, worth: Account) -> Ints:

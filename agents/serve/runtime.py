@@ -30,7 +30,7 @@ from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, places, settle
 from .rehearsal import rehearse
 from .signature import verify
 from .snapshot import Snapshot, parse
-from .state import HOUR_S, Memory, Paper, Regret, State
+from .state import HOUR_S, Memory, Order, Paper, Regret, State
 from .state_file import read, save
 
 __all__ = ["Decision", "Policy"]
@@ -51,7 +51,9 @@ class Case(NamedTuple):
     worth: Account
     bars: Bars
     places: Mapping[str, str]  # rig -> network
-    pending: Mapping[str, str]  # rig -> network that it was ordered to and may be on its way to
+    moved: Mapping[str, float]  # rig -> unix s, of the moves that the snapshot shows
+    strays: tuple[str, ...]  # rigs among them that were not ordered there
+    pending: Mapping[str, Order]  # by rig, which may be on its way
 
 
 class Policy:
@@ -147,7 +149,7 @@ class Policy:
         novelty, novelty_of = self._training.distance(case.seen, case.memory)
         verdict = self._judge(case, novelty, novelty_of)
         wanted = self._orders(verdict.source, case)
-        counters = base.moves.counters(case.seen, case.fed_h, case.pending)
+        counters = base.moves.counters(case.seen, case.fed_h, case.moved, case.pending)
         orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
         moves, near = explain(case.seen, case.memory, case.worth, self._rule, orders)
         acted = (*acted, *case.clipped, *stopped)
@@ -177,8 +179,12 @@ class Policy:
         fed_h = np.where(np.isfinite(before).all(0), fed_h + more_h, 0.0)
         worth = account(cut, memory, self._rule)
         at = places(seen)
+        moved, strays = base.moved(at, seen.time)
         pending = base.pending(at, seen.time, self.limits.max_gap_h)
-        return Case(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars, at, pending)
+        return Case(
+            *(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars),
+            *(at, moved, strays, pending),
+        )
 
     def _judge(self, case: Case, novelty: float, novelty_of: str) -> Verdict:
         """Who decides."""
@@ -207,18 +213,17 @@ class Policy:
         """What is remembered of a snapshot and its orders."""
         seen, base = case.seen, case.base
         names, networks = seen.rig_names, seen.network_names
-        strays = {
-            rig: place
-            for rig, place in case.places.items()
-            if base.places.get(rig, place) != place and base.orders.get(rig) != place
+        strays = {rig: case.places[rig] for rig in case.strays}
+        ordered = {
+            names[r]: Order(networks[orders[r] - 1], seen.time)
+            for r in orders.nonzero()[0].tolist()
         }
-        ordered = {names[r]: networks[orders[r] - 1] for r in orders.nonzero()[0].tolist()}
         return State(
             time=seen.time,
             feeds=base.fed(seen, case.memory, case.fed_h),
             places=case.places,
             orders={**case.pending, **ordered},
-            moves=base.moves.after([*strays, *ordered], len(ordered), seen.time),
+            moves=base.moves.after(case.moved, len(ordered), seen.time),
             regret=self._regret(case, follow_real(base.regret, strays), orders, verdict),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,30 +31,43 @@ class Feed:
     seen: float  # unix s of the last snapshot that had it
 
 
+class Order(NamedTuple):
+    """A move that was ordered and has not been seen yet."""
+
+    network: str
+    time: float  # unix s
+
+
 @dataclass(frozen=True)
 class Moves:
     """What is remembered of the moves of a fleet, real or on paper."""
 
-    last: Mapping[str, float] = field(default_factory=dict)  # rig -> unix s
+    last: Mapping[str, float] = field(default_factory=dict)  # rig -> unix s, of moves carried out
     recent: tuple[tuple[float, int], ...] = ()  # (unix s, moves ordered) in the trailing hour
 
     def counters(
-        self, snapshot: Snapshot, history_h: Floats, pending: Mapping[str, str] | None = None
+        self,
+        snapshot: Snapshot,
+        history_h: Floats,
+        moved: Mapping[str, float] | None = None,
+        pending: Mapping[str, Order] | None = None,
     ) -> Counters:
-        """What guardrails ask about the rigs of a snapshot; pending: orders not carried out yet."""
-        never = -np.inf
-        last = [self.last.get(rig, never) for rig in snapshot.rig_names] if self.last else never
+        """What guardrails ask about the rigs of a snapshot; moved: when those did that it shows
+        elsewhere, pending: orders that may be on their way, which count as moves meanwhile."""
+        never, orders = -np.inf, pending or {}
+        when = {**self.last, **(moved or {}), **{rig: o.time for rig, o in orders.items()}}
+        last = [when.get(rig, never) for rig in snapshot.rig_names] if when else never
         since_h = np.broadcast_to(snapshot.time - np.array(last), len(snapshot.rig_names)) / HOUR_S
         recent = sum(n for time, n in self.recent if snapshot.time - time < HOUR_S)
         place = {name: n for n, name in enumerate(snapshot.network_names)}
-        bound = [place[name] for name in (pending or {}).values() if name in place]
+        bound = [place[o.network] for o in orders.values() if o.network in place]
         arriving = np.bincount(np.array(bound, np.int64), minlength=len(place))
         return Counters(since_h, history_h, recent, arriving)
 
-    def after(self, moved: list[str], ordered: int, time: float) -> Moves:
-        """With rigs that moved or were ordered to, `ordered` of them by us."""
+    def after(self, moved: Mapping[str, float], ordered: int, time: float) -> Moves:
+        """With rigs that moved (unix s), and `ordered` of a fleet's at `time`."""
         oldest = time - FORGET_H * HOUR_S
-        last = {rig: t for rig, t in self.last.items() if t > oldest} | dict.fromkeys(moved, time)
+        last = {**{rig: t for rig, t in self.last.items() if t > oldest}, **moved}
         recent = tuple((t, n) for t, n in self.recent if time - t < HOUR_S)
         return Moves(last, (*recent, (time, ordered)) if ordered else recent)
 
@@ -83,20 +97,41 @@ class State:
     time: float | None = None  # unix s of the last snapshot
     feeds: Mapping[str, Feed] = field(default_factory=dict)  # by network
     places: Mapping[str, str] = field(default_factory=dict)  # rig -> network, as last seen
-    orders: Mapping[str, str] = field(default_factory=dict)  # rig -> network, not seen there yet
+    orders: Mapping[str, Order] = field(default_factory=dict)  # by rig, not seen there yet
     moves: Moves = field(default_factory=Moves)
     regret: Regret = field(default_factory=Regret)
     digest: str = ""  # of the last snapshot
 
-    def pending(self, places: Mapping[str, str], time: float, max_gap_h: float) -> dict[str, str]:
-        """Orders that the rigs of a snapshot may still be carrying out: rig -> network."""
+    def pending(self, places: Mapping[str, str], time: float, max_gap_h: float) -> dict[str, Order]:
+        """Orders that rigs may still be carrying out. One that took longer than `max_gap_h` was not
+        carried out, and its rig is as free as if it had never been given."""
         oldest = time - max_gap_h * HOUR_S
         return {
-            rig: network
-            for rig, network in self.orders.items()
-            if places.get(rig) == self.places.get(rig, "") != network
-            and self.moves.last.get(rig, -np.inf) >= oldest
+            rig: order
+            for rig, order in self.orders.items()
+            if places.get(rig, at := self.places.get(rig)) == at != order.network
+            and order.time >= oldest
         }
+
+    def moved(
+        self, places: Mapping[str, str], time: float
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """(when each rig moved that stands elsewhere than in the last snapshot, unix s; which of
+        them were not ordered there).
+
+        An order may have been carried out right after the last snapshot; of another's move nothing
+        is known but that it is seen now."""
+        if places == self.places:
+            return {}, ()
+        arrived = {r for r, order in self.orders.items() if places.get(r) == order.network}
+        strays = tuple(
+            rig
+            for rig, at in places.items()
+            if self.places.get(rig, at) != at
+            if rig not in arrived
+        )
+        last = time if self.time is None else self.time
+        return dict.fromkeys(arrived, last) | dict.fromkeys(strays, time), strays
 
     def memory(self, snapshot: Snapshot, max_gap_h: float) -> tuple[Floats, Floats]:
         """(averages up to the hour before [5, N], NaN where there are none; for how long each

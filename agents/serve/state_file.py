@@ -15,9 +15,9 @@ from .book import Book
 from .columns import AVERAGES
 from .document import check_keys, entries, join, load, number
 from .errors import FieldError
-from .state import Feed, Memory, Moves, Paper, Regret, State
+from .state import Feed, Memory, Moves, Order, Paper, Regret, State
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "state.json"
 LOCK = "lock"
 _LATEST = 1e12  # s since 1970
@@ -93,7 +93,7 @@ def _state(part: Any, path: str) -> State:
             for name, feed in entries(p["feeds"], f"{path}.feeds").items()
         },
         _texts(p["places"], f"{path}.places"),
-        _texts(p["orders"], f"{path}.orders"),
+        _orders(p["orders"], f"{path}.orders"),
         _moves(p["moves"], f"{path}.moves"),
         _regret(p["regret"], f"{path}.regret"),
         _text(p["digest"], f"{path}.digest"),
@@ -110,6 +110,15 @@ def _feed(part: Any, path: str) -> Feed:
         number(p["fed_h"], f"{path}.fed_h", 0, _LATEST),
         number(p["seen"], f"{path}.seen", -_LATEST, _LATEST),
     )
+
+
+def _orders(part: Any, path: str) -> dict[str, Order]:
+    return {rig: _order(order, join(path, rig)) for rig, order in entries(part, path).items()}
+
+
+def _order(part: Any, path: str) -> Order:
+    network, time = _two(part, path, "a network's name and a time")
+    return Order(_text(network, path), number(time, path, -_LATEST, _LATEST))
 
 
 def _moves(part: Any, path: str) -> Moves:
@@ -158,11 +167,16 @@ def _listed(part: Any, path: str) -> list[Any]:
     return part
 
 
-def _pair(part: Any, path: str) -> tuple[float, float]:
+def _two(part: Any, path: str, wanted: str) -> list[Any]:
     pair = _listed(part, path)
     if len(pair) != 2:
-        raise FieldError(path, "pairs of numbers", pair)
-    return number(pair[0], path, -_LATEST, _LATEST), _usd(pair[1], path)
+        raise FieldError(path, wanted, pair)
+    return pair
+
+
+def _pair(part: Any, path: str) -> tuple[float, float]:
+    time, usd = _two(part, path, "pairs of numbers")
+    return number(time, path, -_LATEST, _LATEST), _usd(usd, path)
 
 
 def _usd(value: Any, path: str) -> float:
