@@ -56,6 +56,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     ("path", "value"),
     [
         ("schema", 4),
+        ("shadow", 1),
         ("after", []),
         ("after.time", "now"),
         ("after.nothing", 1),
@@ -131,6 +132,22 @@ def test_the_same_time_is_decided_from_the_state_before() -> None:
     assert memory.base(1000.0, STATE.digest) == State(1.0)
     assert memory.base(1000.0, "another") is STATE
     assert memory.base(1000.5, STATE.digest) is STATE
+
+
+def test_a_shadow_does_not_go_on_with_a_live_memory(tmp_path: Path) -> None:
+    save(tmp_path, Memory(STATE))
+    with pytest.raises(FieldError, match="a folder for the shadow alone") as refused:
+        read(tmp_path, shadow=True)
+    assert refused.value.path == "--state-dir"
+    assert read(tmp_path) == Memory(STATE)
+
+
+def test_of_a_shadow_only_what_it_knows_of_networks_goes_live(tmp_path: Path) -> None:
+    shadow = Memory(STATE, STATE, "digest", shadow=True)
+    save(tmp_path, shadow)
+    assert read(tmp_path, shadow=True) == shadow
+    assert read(tmp_path) == Memory(State(time=STATE.time, feeds=STATE.feeds))
+    assert read(tmp_path / "new", shadow=True) == Memory(shadow=True)
 
 
 def test_a_folder_is_one_processs_at_a_time(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from asking import Client, Json, new_service, recorded
 
 from agents.serve.errors import FieldError
+from agents.serve.runtime import Policy
 from agents.serve.service import Service
 from agents.serve.shadow import Shadow
 from agents.shadow import read_log
@@ -74,6 +75,33 @@ def test_a_snapshot_sent_again_moves_nothing_on_paper(
         first, again = service.decide(snapshot), service.decide(snapshot)
         assert first.orders == again.orders
     assert len(_lines(log)) == 1 + len(hours)
+
+
+def test_a_shadow_that_goes_live_knows_the_networks_and_forgets_its_paper(
+    bundle: Path, hours: list[Json], tmp_path: Path
+) -> None:
+    """So that no paper move dwells, and the real fleet is no stray that regret must explain."""
+    state = tmp_path / "state"
+
+    def service(shadow: Shadow | None) -> Service:
+        def load() -> Policy:
+            return Policy.load(bundle, state, shadow=shadow is not None)
+
+        return Service(load, shadow, simulated=True)
+
+    on_paper = service(Shadow(tmp_path / "log.jsonl"))
+    for hour in hours[:12]:
+        on_paper.decide(hour)
+    before = on_paper.policy._memory.after
+    assert before.moves.last
+    live = service(None)
+    remembered = live.policy._memory.after
+    assert remembered.feeds == before.feeds != {}
+    assert not remembered.moves.last
+    assert remembered.regret.lead == ()
+    assert live.decide(hours[12]).source != "hold"
+    with pytest.raises(FieldError, match="--state-dir"):
+        service(Shadow(tmp_path / "log.jsonl"))
 
 
 def test_a_file_that_is_no_shadow_log_is_refused_and_left_alone(tmp_path: Path) -> None:

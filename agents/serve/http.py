@@ -286,4 +286,5 @@ def _loader(options: argparse.Namespace) -> Callable[[], Policy]:
         guardrails=options.guardrails,
         public_key=options.public_key,
         signature=options.signature,
+        shadow=options.shadow is not None,
     )

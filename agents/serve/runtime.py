@@ -59,13 +59,21 @@ class Case(NamedTuple):
 class Policy:
     """A bundle's policy with its guardrails and its memory; safe to use from several threads."""
 
-    def __init__(self, bundle: Bundle, model: Model, limits: Guardrails, folder: Path | None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: Model,
+        limits: Guardrails,
+        folder: Path | None,
+        *,
+        shadow: bool = False,
+    ):
         """Takes what `load` has checked; a FieldError is that of a saved state or the manifest."""
         self.bundle, self.limits = bundle, limits
         self._model, self._folder = model, folder
         self._rule = Rule.read(bundle.manifest["rule"])
         self._training = Training(bundle.manifest["training"])
-        memory = Memory() if folder is None else read(folder)
+        memory = Memory() if folder is None else read(folder, shadow=shadow)
         self._memory = memory.of_bundle(bundle.digest)
         self._lock = threading.Lock()
 
@@ -77,12 +85,15 @@ class Policy:
         guardrails: Mapping[str, Any] | None = None,
         public_key: Path | str | None = None,
         signature: Path | str | None = None,
+        *,
+        shadow: bool = False,
     ) -> Policy:
         """Read, verify and rehearse a bundle.
 
         guardrails: the operator's, over the manifest's. public_key: verify the bundle's signature,
-        by default in `<bundle>.sig` beside it. `BundleError` for a bundle that is not what its
-        maker wrote or does not decide as it did there, `FieldError` for the other arguments.
+        by default in `<bundle>.sig` beside it. shadow: lead a fleet on paper. `BundleError` for a
+        bundle that is not what its maker wrote or does not decide as it did there, `FieldError` for
+        the other arguments.
         """
         read_in = read_bundle(bundle)
         if public_key is not None:
@@ -96,7 +107,8 @@ class Policy:
                 LOG.warning("guardrails name %r, which is no network of the bundle's", name)
         model = Model(read_in.model)
         rehearse(read_in, model)
-        return cls(read_in, model, limits, None if state_dir is None else Path(state_dir))
+        folder = None if state_dir is None else Path(state_dir)
+        return cls(read_in, model, limits, folder, shadow=shadow)
 
     def decide(
         self, snapshot: Mapping[str, Any] | str | bytes, now: float | None = None

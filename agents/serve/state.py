@@ -167,6 +167,7 @@ class Memory:
     after: State = field(default_factory=State)
     before: State = field(default_factory=State)
     bundle: str = ""  # digest of the bundle whose policy and rule the regret is between
+    shadow: bool = False  # of a fleet on paper, which is led in shadow mode
 
     def base(self, time: float, digest: str) -> State:
         """The state that a snapshot is decided from: the earlier one for the last one again."""
@@ -175,11 +176,15 @@ class Memory:
 
     def then(self, base: State, state: State) -> Memory:
         """With the state that a decision from `base` leads to."""
-        return Memory(state, base, self.bundle)
+        return dataclasses.replace(self, after=state, before=base)
 
     def of_bundle(self, digest: str) -> Memory:
         """For the policy of a bundle: the regret of another one's is forgotten."""
         if digest == self.bundle:
             return self
         after, before = (dataclasses.replace(s, regret=Regret()) for s in (self.after, self.before))
-        return Memory(after, before, digest)
+        return dataclasses.replace(self, after=after, before=before, bundle=digest)
+
+    def made_live(self) -> Memory:
+        """For the real fleet after a shadow's: networks are the same, all else was on paper."""
+        return Memory(State(time=self.after.time, feeds=self.after.feeds))

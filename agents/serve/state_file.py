@@ -56,24 +56,37 @@ def save(folder: Path, memory: Memory) -> None:
     os.replace(draft, folder / FILE)
 
 
-def read(folder: Path) -> Memory:
+def read(folder: Path, *, shadow: bool = False) -> Memory:
     """The memory in a folder, which is made if it is not there; empty where nothing was saved.
 
-    `FieldError` with the path of what is wrong in a file that this code did not write.
+    `FieldError` with the path of what is wrong in a file that this code did not write, and for a
+    live memory that a shadow is to go on with: it would be lost. The other way the averages of the
+    networks go over, which take two weeks to gather.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         source = (folder / FILE).read_bytes()
     except FileNotFoundError:
-        return Memory()
+        return Memory(shadow=shadow)
     except OSError as error:
         raise FieldError("state", "a folder that can be read", f"{error}") from None
-    part = entries(load(source, "state"), "state")
-    check_keys(part, "state", *2 * (("schema", "after", "before", "bundle"),))
-    if type(part["schema"]) is not int or part["schema"] != SCHEMA:
-        raise FieldError("state.schema", str(SCHEMA), part["schema"])
-    after, before = (_state(part[key], f"state.{key}") for key in ("after", "before"))
-    return Memory(after, before, _text(part["bundle"], "state.bundle"))
+    memory = _memory(load(source, "state"))
+    if shadow and not memory.shadow:
+        raise FieldError(
+            "--state-dir", "a folder for the shadow alone, not a live one", str(folder)
+        )
+    return memory if memory.shadow == shadow else memory.made_live()
+
+
+def _memory(part: Any) -> Memory:
+    p = entries(part, "state")
+    names = ("schema", *(f.name for f in dataclasses.fields(Memory)))
+    check_keys(p, "state", names, names)
+    if type(p["schema"]) is not int or p["schema"] != SCHEMA:
+        raise FieldError("state.schema", str(SCHEMA), p["schema"])
+    after, before = (_state(p[key], f"state.{key}") for key in ("after", "before"))
+    bundle = _text(p["bundle"], "state.bundle")
+    return Memory(after, before, bundle, _switch(p["shadow"], "state.shadow"))
 
 
 def _fields(part: Any, path: str, kind: type) -> dict[str, Any]:
@@ -133,11 +146,9 @@ def _moves(part: Any, path: str) -> Moves:
 
 def _regret(part: Any, path: str) -> Regret:
     p = _fields(part, path, Regret)
-    if not isinstance(p["spent"], bool):
-        raise FieldError(f"{path}.spent", "true or false", p["spent"])
     lead = tuple(_pair(pair, f"{path}.lead") for pair in _listed(p["lead"], f"{path}.lead"))
     policy, rule = (_paper(p[key], f"{path}.{key}") for key in ("policy", "rule"))
-    return Regret(policy, rule, lead, p["spent"])
+    return Regret(policy, rule, lead, _switch(p["spent"], f"{path}.spent"))
 
 
 def _paper(part: Any, path: str) -> Paper:
@@ -158,6 +169,12 @@ def _texts(part: Any, path: str) -> dict[str, str]:
 def _text(value: Any, path: str) -> str:
     if not isinstance(value, str):
         raise FieldError(path, "a text", value)
+    return value
+
+
+def _switch(value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise FieldError(path, "true or false", value)
     return value
 
 
