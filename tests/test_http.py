@@ -100,6 +100,8 @@ def test_a_body_that_is_wrong_is_named(
     name = "FieldError" if status == 422 else "Error"
     _valid(client.get("/openapi.json").json(), name, answer)
     assert path is None or answer["path"] == path
+    if status == 400:
+        assert answer["error"].startswith("expected JSON")
 
 
 def test_a_field_that_is_wrong_is_named_by_its_path(client: Client, hours: list[Json]) -> None:

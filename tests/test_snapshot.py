@@ -212,7 +212,7 @@ WRONG = [  # path, value (... = leave out), words of the message
     ("market.btc_usd", -(10**5000), "an integer of thousands of digits"),
     ("market.btc_usd", "91000", "got '91000'"),
     ("market.hour_of_day", 3.0, "no such field"),
-    ("market.btc", 1.0, "did you mean btc_usd?"),
+    ("market.btc", 1.0, "no such field (did you mean btc_usd?), got it"),
     ("markets", {}, "did you mean market?"),
     ("networks", ..., "got nothing"),
     ("networks", None, "an object"),
@@ -294,7 +294,7 @@ def test_a_name_that_cannot_be_printed_on_one_line_is_refused(name: str) -> None
 def test_a_key_that_comes_twice_is_refused_with_its_path(path: str, text: str) -> None:
     error = wrong(text)
     assert error.path == path
-    assert error.expected == "each key once"
+    assert (error.expected, error.got) == ("each key once", "it twice")
 
 
 @pytest.mark.parametrize(

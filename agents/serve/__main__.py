@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import BundleError, FieldError
+from .errors import NOTHING, BundleError, FieldError
 from .latency import latency_ms
 from .logs import log_json_lines
 from .model import Model
@@ -137,7 +137,7 @@ def _read_yaml(path: Path | None) -> Mapping[str, Any] | None:
     try:
         import yaml
     except ImportError:
-        raise FieldError("--guardrails", "PyYAML to be installed", "no such package") from None
+        raise FieldError("--guardrails", "PyYAML to be installed", NOTHING) from None
     text = _read(str(path))
     try:
         found = yaml.safe_load(text)

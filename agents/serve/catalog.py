@@ -23,8 +23,8 @@ from .columns import (
     Floats,
     Group,
 )
-from .document import NOTHING, check_keys, entries, is_name, join, number
-from .errors import BundleError, FieldError
+from .document import check_keys, entries, is_name, join, number
+from .errors import NOTHING, BundleError, FieldError, Words
 
 _COLUMN = ("name", "unit", "meaning", "default", "low", "high", "given")
 
@@ -62,7 +62,7 @@ def _columns(manifest: Mapping[str, Any]) -> Columns:
     if gpus.catalog and gpus.supplied != {*GPU}:
         raise FieldError("catalog.gpus", f"{', '.join(GPU)} of each model", sorted(gpus.supplied))
     if OFF in known.catalog:
-        raise FieldError(f"catalog.networks.{OFF}", "no such network here", "it")
+        raise FieldError(f"catalog.networks.{OFF}", "no such network here", Words("it"))
     return Columns(
         rigs=gpus,
         networks=known,

@@ -9,20 +9,10 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from .errors import FieldError
+from .errors import NOTHING, FieldError, Words
 
 MOST_HINTS = 200  # names that a misspelt one is compared with; assumption
 MOST_CHARACTERS = 128  # of a rig's or network's name, assumption
-
-
-class _Nothing:
-    """What came where a field is missing."""
-
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-NOTHING = _Nothing()
 
 
 class _RepeatedError(Exception):
@@ -57,7 +47,7 @@ def _loaded(text: str, path: str, constant: Callable[[str], float]) -> Any:
         )
     except _RepeatedError:
         where = _repeated(json.loads(text, object_pairs_hook=_Pairs), path)
-        raise FieldError(where, "each key once", "it twice") from None
+        raise FieldError(where, "each key once", Words("it twice")) from None
 
 
 def _finite(text: str) -> float:
@@ -129,7 +119,7 @@ def unknown(path: str, key: Any, known: Iterable[str]) -> FieldError:
     few = isinstance(key, str) and len(names) <= MOST_HINTS  # to compare with many takes long
     near = get_close_matches(key[:MOST_CHARACTERS], names, n=1) if few else []
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return FieldError(join(path, key), f"no such field{hint}", "it")
+    return FieldError(join(path, key), f"no such field{hint}", Words("it"))
 
 
 def number(value: Any, path: str, low: float, high: float, unit: str = "") -> float:

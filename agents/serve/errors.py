@@ -9,11 +9,27 @@ _brief = Repr()
 _brief.maxlevel, _brief.maxstring, _brief.maxother = 2, 80, 80
 
 
+class Words:
+    """What came where that is no value, to be told without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+NOTHING = Words("nothing")  # a field is missing
+
+
 class FieldError(ValueError):
-    """A field of an input is wrong: its path, what was expected there, and what came."""
+    """A field of an input is wrong: its path, what was expected there, and what came.
+
+    The path of an input as a whole may be empty."""
 
     def __init__(self, path: str, expected: str, got: Any) -> None:
-        super().__init__(f"{path}: expected {expected}, got {_short(got)}")
+        where = f"{path}: " if path else ""
+        super().__init__(f"{where}expected {expected}, got {_short(got)}")
         self.path, self.expected, self.got = path, expected, _short(got)
 
 

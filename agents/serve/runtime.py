@@ -21,7 +21,7 @@ from .accounting import Account, Floats, Ints, Rule, account, rule_orders
 from .bundle import Bundle, read_bundle
 from .columns import OFF
 from .decision import HOLD, POLICY, RULE, Decision, Verdict, why_held
-from .errors import FieldError
+from .errors import NOTHING, FieldError
 from .explain import explain
 from .guardrails import Acted, Bars, Guardrails, apply, clip, feeds, settings
 from .model import Model, remember
@@ -100,7 +100,7 @@ class Policy:
             beside = f"{str(bundle).rstrip('/')}.sig"
             verify(read_in.sums, Path(beside if signature is None else signature), Path(public_key))
         elif signature is not None:
-            raise FieldError("signature", "a public key to verify it with", "none")
+            raise FieldError("signature", "a public key to verify it with", NOTHING)
         limits = settings(read_in.manifest["guardrails"], guardrails)
         for name in {*limits.deny, *limits.max_network_rigs} - {*read_in.columns.networks.catalog}:
             if name != OFF:  # it may come in a snapshot, or be misspelt

@@ -17,7 +17,6 @@ from .catalog import read_columns
 from .columns import AVERAGES, LARGEST, NETWORKS, OFF, Columns, Floats
 from .document import (
     MOST_CHARACTERS,
-    NOTHING,
     check_keys,
     entries,
     is_name,
@@ -26,7 +25,7 @@ from .document import (
     number,
     unknown,
 )
-from .errors import FieldError
+from .errors import NOTHING, FieldError
 from .table import Row, read_table
 
 Ints = NDArray[np.int64]

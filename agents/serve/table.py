@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Floats, Group
-from .document import NOTHING, join, unknown
-from .errors import FieldError
+from .document import join, unknown
+from .errors import NOTHING, FieldError
 
 Row = dict[str, Any]
 
