@@ -88,14 +88,15 @@ def test_a_file_of_another_make_is_refused_with_the_field(
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(FieldError) as refused:
         read(tmp_path)
-    assert refused.value.path.startswith(f"state.{path}")
+    assert refused.value.path.startswith(f"{tmp_path / FILE}.{path}")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', "\x00"])
 def test_a_file_that_is_broken_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(FieldError, match="state"):
+    with pytest.raises(FieldError, match="expected") as refused:
         read(tmp_path)
+    assert refused.value.path.startswith(str(tmp_path / FILE))
 
 
 def test_networks_that_are_not_seen_are_forgotten_after_a_month() -> None:

@@ -59,18 +59,19 @@ def save(folder: Path, memory: Memory) -> None:
 def read(folder: Path, *, shadow: bool = False) -> Memory:
     """The memory in a folder, which is made if it is not there; empty where nothing was saved.
 
-    `FieldError` with the path of what is wrong in a file that this code did not write, and for a
+    `FieldError` with file and field of what is wrong in one that this code did not write, and for a
     live memory that a shadow is to go on with: it would be lost. The other way the averages of the
     networks go over, which take two weeks to gather.
     """
+    file = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        source = (folder / FILE).read_bytes()
+        source = file.read_bytes()
     except FileNotFoundError:
         return Memory(shadow=shadow)
     except OSError as error:
-        raise FieldError("state", "a folder that can be read", f"{error}") from None
-    memory = _memory(load(source, "state"))
+        raise FieldError(str(file), "a file that can be read", error.strerror) from None
+    memory = _memory(load(source, str(file)), str(file))
     if shadow and not memory.shadow:
         raise FieldError(
             "--state-dir", "a folder for the shadow alone, not a live one", str(folder)
@@ -78,15 +79,15 @@ def read(folder: Path, *, shadow: bool = False) -> Memory:
     return memory if memory.shadow == shadow else memory.made_live()
 
 
-def _memory(part: Any) -> Memory:
-    p = entries(part, "state")
+def _memory(part: Any, path: str) -> Memory:
+    p = entries(part, path)
     names = ("schema", *(f.name for f in dataclasses.fields(Memory)))
-    check_keys(p, "state", names, names)
+    check_keys(p, path, names, names)
     if type(p["schema"]) is not int or p["schema"] != SCHEMA:
-        raise FieldError("state.schema", str(SCHEMA), p["schema"])
-    after, before = (_state(p[key], f"state.{key}") for key in ("after", "before"))
-    bundle = _text(p["bundle"], "state.bundle")
-    return Memory(after, before, bundle, _switch(p["shadow"], "state.shadow"))
+        raise FieldError(f"{path}.schema", str(SCHEMA), p["schema"])
+    after, before = (_state(p[key], f"{path}.{key}") for key in ("after", "before"))
+    bundle = _text(p["bundle"], f"{path}.bundle")
+    return Memory(after, before, bundle, _switch(p["shadow"], f"{path}.shadow"))
 
 
 def _fields(part: Any, path: str, kind: type) -> dict[str, Any]:
