@@ -170,3 +170,17 @@ def test_an_answer_that_cannot_be_written_is_one_line_and_no_fault_of_the_bundle
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: stdout: expected somewhere to write to")
     assert "Traceback" not in done.stderr
+
+
+def test_whoever_stops_reading_gets_one_line_and_no_traceback(bundle: Path) -> None:
+    command = [sys.executable, "-m", "agents.serve", "check", str(bundle)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as checking:
+        assert checking.stdout is not None
+        assert checking.stderr is not None
+        assert checking.stdout.readline().startswith("bundle")
+        checking.stdout.close()
+        said = checking.stderr.read()
+    assert checking.returncode == 2
+    assert said == "error: stdout: expected somewhere to write to, got 'Broken pipe'\n"

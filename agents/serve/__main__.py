@@ -80,14 +80,14 @@ def _parser(http: bool) -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> int:
     policy = _load(options)
     bundle, said = policy.bundle, policy.bundle.manifest
-    print(f"bundle     {said['bundle']}, made {said['created']}")
-    print(f"files      as SHA256SUMS says, which is {bundle.digest}")
-    print(f"signature  {'verified' if options.public_key else 'not asked for'}")
-    print(f"schema     {said['schema']}")
+    _tell(f"bundle     {said['bundle']}, made {said['created']}")
+    _tell(f"files      as SHA256SUMS says, which is {bundle.digest}")
+    _tell(f"signature  {'verified' if options.public_key else 'not asked for'}")
+    _tell(f"schema     {said['schema']}")
     compared = rehearse(bundle, Model(bundle.model))
-    print(f"recorded   {compared} orders replayed, all as torch ordered")
+    _tell(f"recorded   {compared} orders replayed, all as torch ordered")
     middle, late = latency_ms(policy, RIGS, NETWORKS, HOURS)
-    print(f"latency    {RIGS} rigs x {NETWORKS} networks: p50 {middle:.2f} ms, p99 {late:.2f} ms")
+    _tell(f"latency    {RIGS} rigs x {NETWORKS} networks: p50 {middle:.2f} ms, p99 {late:.2f} ms")
     return 0
 
 
@@ -99,12 +99,16 @@ def _decide(options: argparse.Namespace) -> int:
         LOG.info(acted.text, extra={"fields": {"guardrail": acted.guardrail}})
     if decision.reason:
         LOG.info(decision.reason, extra={"fields": {"source": decision.source}})
+    _tell(json.dumps(decision.to_json()))
+    return 0
+
+
+def _tell(line: str) -> None:
     try:
-        print(json.dumps(decision.to_json()), flush=True)
+        print(line, flush=True)
     except OSError as error:  # nobody reads, or the disk is full; what is left must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise FieldError("stdout", "somewhere to write to", error.strerror) from None
-    return 0
 
 
 def _http(options: argparse.Namespace) -> int:
