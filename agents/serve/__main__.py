@@ -11,23 +11,22 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import NOTHING, BundleError, FieldError
+from .errors import BundleError, FieldError
 from .latency import latency_ms
 from .logs import log_json_lines
 from .model import Model
+from .overrides import read_overrides
 from .rehearsal import rehearse
 from .runtime import Policy
 from .state_file import claimed
 
 LOG = logging.getLogger(__name__)
 
-# what PyYAML lets through of the values that it makes
-UNREADABLE = (ValueError, AttributeError, KeyError, TypeError)
 RIGS, NETWORKS, HOURS = 64, 16, 500  # of the fleet whose decisions `check` times
 
 
@@ -42,7 +41,6 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit code."""
     try:
         options = _parser(arguments[:1] == ["http"]).parse_args(arguments)
-        options.guardrails = _read_yaml(options.guardrails)
         with claimed(options.state_dir):
             return int(options.run(options))
     except BundleError as error:
@@ -128,29 +126,10 @@ def _load(options: argparse.Namespace) -> Policy:
     return Policy.load(
         options.bundle,
         state_dir=options.state_dir,
-        guardrails=options.guardrails,
+        guardrails=read_overrides(options.guardrails),
         public_key=options.public_key,
         signature=options.signature,
     )
-
-
-def _read_yaml(path: Path | None) -> Mapping[str, Any] | None:
-    """An operator's guardrails; PyYAML is needed here alone."""
-    if path is None:
-        return None
-    try:
-        import yaml
-    except ImportError:
-        raise FieldError("--guardrails", "PyYAML to be installed", NOTHING) from None
-    text = _read(str(path))
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, *UNREADABLE) as error:
-        said = " ".join(str(error).split())
-        raise FieldError("--guardrails", "a file in YAML", said) from None
-    if not isinstance(found, Mapping):
-        raise FieldError("--guardrails", "names and values in YAML", found)
-    return found
 
 
 def _read(name: str) -> bytes:

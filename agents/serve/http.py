@@ -39,6 +39,7 @@ from .document import load
 from .errors import FieldError
 from .logs import log_json_lines
 from .openapi import document
+from .overrides import read_overrides
 from .runtime import Decision, Policy
 from .service import Service, Watch
 from .shadow import Shadow
@@ -243,7 +244,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, which let requests in progress end; SIGHUP reloads.
+    """Serve until SIGTERM or SIGINT, which let requests in progress end; SIGHUP reloads the bundle
+    and the operator's guardrails.
 
     Exit code 0. A FieldError names the option that is wrong, a BundleError the bundle.
     """
@@ -279,11 +281,11 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def _loader(options: argparse.Namespace) -> Callable[[], Policy]:
-    """What reads and checks the bundle, each time that it is called."""
+    """What reads and checks bundle and guardrails, each time that it is called."""
     return lambda: Policy.load(
         options.bundle,
         state_dir=options.state_dir,
-        guardrails=options.guardrails,
+        guardrails=read_overrides(options.guardrails),
         public_key=options.public_key,
         signature=options.signature,
         shadow=options.shadow is not None,
