@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 from asking import Client, Json, exchange, new_service, rebuilt, recorded
 
+from agents.serve import http
 from agents.serve.runtime import Policy
 from agents.serve.service import Service, Watch
 
@@ -49,6 +51,32 @@ def test_a_bundle_that_fails_its_check_leaves_the_old_one(
     assert client.get("/v1/model").json()["bundle"] == "live"
     assert client.decide(hours[0]).status_code == 200
     assert 'fleet_reloads_total{result="refused"} 1.0' in client.get("/metrics").text
+
+
+def test_a_reload_reads_the_operators_guardrails_again_and_keeps_the_old_ones_if_they_are_broken(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parser, limits = argparse.ArgumentParser(), tmp_path / "limits.yaml"
+    http.add_arguments(parser)
+    more = {"bundle": bundle, "guardrails": limits, "state_dir": None}
+    options = argparse.Namespace(**vars(parser.parse_args([])), **more)
+    options.public_key = options.signature = None
+    limits.write_text("deny: [akash]")
+    client = Client(Service(http._loader(options)))
+
+    def denied() -> list[str]:
+        return client.get("/v1/model").json()["guardrails"]["deny"]
+
+    assert denied() == ["akash"]
+    limits.write_text("deny: [vast]")
+    assert denied() == ["akash"]
+    client.metrics.reload()
+    assert denied() == ["vast"]
+    limits.write_text("denny: [akash]")
+    client.metrics.reload()
+    assert denied() == ["vast"]
+    (refused,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert vars(refused)["fields"]["reason"].startswith("guardrails.denny: expected one of")
 
 
 def test_whatever_a_new_bundle_raises_the_old_one_goes_on(bundle: Path) -> None:

@@ -55,12 +55,12 @@ class Service:
             return self.policy.decide(snapshot, now)
 
     def reload(self) -> bool:
-        """Exchange the policy for that of the bundle as it now is; False if it failed its check."""
+        """Exchange the policy for what is loaded now; False if that failed its check."""
         try:
             fresh = self._load()
         except Exception as error:  # whatever is wrong with it, the old one goes on
             kept = self.policy.bundle.manifest["bundle"]
-            _say(logging.ERROR, "bundle refused", reason=str(error), kept=kept)
+            _say(logging.ERROR, "reload refused", reason=str(error), kept=kept)
             return False
         with self._exchange:
             fresh.take_over(self.policy)
