@@ -274,6 +274,36 @@ def test_a_gpu_of_no_catalogue_needs_its_own_facts() -> None:
     assert wrong(changed(GOOD, "rigs.rig-3.gpu", ...)).path == "rigs.rig-3.vram_gb"
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "field", "words"),
+    [
+        (
+            "rigs.rig-1.gpu",
+            "Large",
+            "rigs.rig-1.vram_gb",
+            " (Large is not known: did you mean large?)",
+        ),
+        ("rigs.rig-1.gpu", "abacus", "rigs.rig-1.vram_gb", " (abacus is not known)"),
+        ("rigs.rig-1.gpu", ..., "rigs.rig-1.vram_gb", ""),
+        (
+            "networks",
+            "alhpa",
+            "networks.alhpa.gas_usd",
+            " (alhpa is not known: did you mean alpha?)",
+        ),
+        ("networks", "gamma", "networks.gamma.gas_usd", " (gamma is not known)"),
+    ],
+)
+def test_a_misspelt_gpu_or_network_is_named_where_its_own_facts_are_missed(
+    path: str, name: Any, field: str, words: str
+) -> None:
+    here = {name: GOOD["networks"]["alpha"]} if path == "networks" else name
+    error = wrong(changed(GOOD, path, here))
+    assert error.path == field
+    unit = "GB" if path.endswith("gpu") else "USD"
+    assert error.expected == f"a number in {unit} from -1000 to 1e+06{words}"
+
+
 @pytest.mark.parametrize("name", ["", "a\nb", "a\x00", "\ud800", "x" * 129, "a\u202eb", "a\u00a0b"])
 def test_a_name_that_cannot_be_printed_on_one_line_is_refused(name: str) -> None:
     assert wrong(changed(GOOD, "rigs", {name: RIG})).path == "rigs"

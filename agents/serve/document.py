@@ -115,11 +115,16 @@ def check_keys(
 
 def unknown(path: str, key: Any, known: Iterable[str]) -> FieldError:
     """The error of a field that nobody knows, with the known one that it may have been meant."""
-    names = [*islice(known, MOST_HINTS + 1)]
-    few = isinstance(key, str) and len(names) <= MOST_HINTS  # to compare with many takes long
-    near = get_close_matches(key[:MOST_CHARACTERS], names, n=1) if few else []
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    near = closest(key, known)
+    hint = f" (did you mean {near}?)" if near else ""
     return FieldError(join(path, key), f"no such field{hint}", Words("it"))
+
+
+def closest(name: Any, known: Iterable[str]) -> str:
+    """The known name that one may have been meant for, "" if none is near."""
+    names = [*islice(known, MOST_HINTS + 1)]
+    few = isinstance(name, str) and len(names) <= MOST_HINTS  # to compare with many takes long
+    return next(iter(get_close_matches(name[:MOST_CHARACTERS], names, n=1)), "") if few else ""
 
 
 def number(value: Any, path: str, low: float, high: float, unit: str = "") -> float:

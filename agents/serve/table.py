@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Floats, Group
-from .document import join, unknown
+from .document import closest, join, unknown
 from .errors import NOTHING, FieldError
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ def read_table(
     for shape, members in shapes.items():
         strangers = np.flatnonzero(known[members] < 0)
         for m in (members[0], *(members[k] for k in strangers[:1])):
-            _check_shape(group, join(path, names[m]), shape, bool(known[m] >= 0))
+            _check_shape(group, path, names[m], values[m], bool(known[m] >= 0))
         columns = [group.index[name] for name in shape if name in group.index]
         if columns:
             part = {names[m]: values[m] for m in members}
@@ -44,15 +44,25 @@ def read_table(
     return table
 
 
-def _check_shape(group: Group, path: str, shape: tuple[str, ...], known: bool) -> None:
-    """`FieldError` at a field that is unknown or missing, by the names alone."""
-    for name in shape:
-        if name not in group.given and name not in group.extra:
-            raise unknown(path, name, (*group.given, *group.extra))
+def _check_shape(group: Group, path: str, name: str, row: Row, known: bool) -> None:
+    """`FieldError` at a field of a row that is unknown or missing, by the names alone."""
+    here = join(path, name)
+    for key in row:
+        if key not in group.given and key not in group.extra:
+            raise unknown(here, key, (*group.given, *group.extra))
     required = group.required[0] if known else group.required[1]
     for field in group.fields:
-        if field.name in required and field.name not in shape:
-            raise FieldError(join(path, field.name), field.wanted, NOTHING)
+        if field.name in required and field.name not in row:
+            why = _stranger(group, name, row) if not known and field.name in group.supplied else ""
+            raise FieldError(join(here, field.name), f"{field.wanted}{why}", NOTHING)
+
+
+def _stranger(group: Group, name: str, row: Row) -> str:
+    """That the catalogue does not know a network, or a rig's GPU, and which may be meant."""
+    said = row.get("gpu", "") if "gpu" in group.extra else name
+    near = closest(said, group.catalog)
+    hint = f": did you mean {near}?" if near else ""
+    return f" ({said} is not known{hint})" if said else ""
 
 
 def _given(group: Group, path: str, columns: list[int], part: Mapping[str, Row]) -> Floats:
