@@ -130,6 +130,7 @@ def _check_moves(
         here = seen.assignment[r]
         assert n != here
         assert seen.work[r, n] > 0
+        assert seen.work[r, here] > 0
         assert seen.on("open")[n] > 0
         assert network not in g.deny
         for place in (here, n):

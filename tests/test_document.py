@@ -18,5 +18,6 @@ def test_a_number_that_is_none_is_refused_where_all_must_be_finite(text: str) ->
 def test_a_misspelt_name_is_compared_with_a_few_names_only() -> None:
     """With thousands of long ones a request could keep the service busy for half a minute."""
     few = ["akash", *(f"network-{k}" for k in range(MOST_HINTS - 1))]
-    assert "did you mean akash?" in str(unknown("here", "akahs", few))
+    for near in ("akahs", "AKASH", "Akash "):
+        assert "did you mean akash?" in str(unknown("here", near, few))
     assert "did you mean" not in str(unknown("here", "akahs", [*few, "one more"]))

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from snapshots import NOW, Rig, by_hand, fed, valued
 
 from agents.serve.accounting import Account
-from agents.serve.guardrails import Bars, Counters, Guardrails, apply, feeds
+from agents.serve.feeds import feeds
+from agents.serve.guardrails import Bars, Counters, Guardrails, apply
 from agents.serve.snapshot import Snapshot
 
 Ints = NDArray[np.int64]
@@ -29,7 +30,7 @@ def drawn(seed: int, hostile: bool) -> tuple[Snapshot, Counters, Ints, float]:
     given_rigs: list[Rig] = [
         {
             "on": str(draw.choice([*names, "off"])),
-            "work": {n: float(draw.choice([0.0, 1.0, 7.0])) for n in names},
+            "work": {n: float(draw.choice([0.0, 1.0, 7.0], p=[0.2, 0.4, 0.4])) for n in names},
             "owned": float(draw.integers(0, 2)),
             "power_kw": draw.uniform(0, 2),
             "tariff_usd_kwh": draw.uniform(0, 1),
@@ -153,7 +154,7 @@ def test_no_orders_break_a_guardrail_or_add_a_move(seed: int, g: Guardrails) -> 
 
 def test_the_drawn_fleets_do_move_and_each_guardrail_does_act() -> None:
     moved, acted = 0, set()
-    for seed in range(400):
+    for seed in range(800):
         snapshot, counters, orders, now = drawn(seed, hostile=True)
         g = Guardrails(max_network_rigs={"net-0": 1}, max_network_share=0.4, deny=("net-2",))
         g = replace(g, max_moves_h=None if seed % 2 else 1)

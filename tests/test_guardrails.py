@@ -18,6 +18,7 @@ from snapshots import NOW, Rig, by_hand, fed, valued
 
 from agents.serve.columns import MARKET, NETWORKS, RIGS
 from agents.serve.errors import FieldError
+from agents.serve.feeds import feeds
 from agents.serve.guardrails import (
     Acted,
     Bars,
@@ -25,7 +26,6 @@ from agents.serve.guardrails import (
     Guardrails,
     apply,
     clip,
-    feeds,
     settings,
 )
 from agents.serve.snapshot import Snapshot
@@ -292,6 +292,16 @@ def test_a_missing_number_holds_whom_it_concerns(number: float) -> None:
     holds, _, acted = feeds(snapshot, Guardrails(), NOW)
     assert holds.all()
     assert acted == (Acted("missing", None, None, "no number for btc_usd: all rigs hold"),)
+
+
+def test_a_rig_that_would_do_no_work_where_it_is_holds_and_says_so() -> None:
+    """By that account it were better switched off, and is not: off saves it energy."""
+    rigs: list[Rig] = [{"on": "a", "work": {"a": 0.0}}, {"on": "a"}, {"on": "off"}]
+    snapshot = fed(by_hand(rigs, PAYS)[0])
+    holds, barred, acted = feeds(snapshot, Guardrails(), NOW)
+    assert (holds.tolist(), bool(barred.any())) == ([True, False, False], False)
+    text = "rig-0: no work of it is known on a, where it is: it holds"
+    assert acted == (Acted("missing", "rig-0", None, text),)
 
 
 def test_an_estimate_beyond_its_history_is_cut() -> None:

@@ -507,6 +507,27 @@ def test_a_state_that_cannot_be_saved_costs_no_decision(
     assert ask(policy, hours[1]).source == "policy"
 
 
+def test_a_rig_of_a_misspelt_gpu_is_not_switched_off_but_told(bundle: Path) -> None:
+    """Its own facts are given, so that nothing else gives the mistake away."""
+    policy, hour = fresh(bundle, **LOOSE), recorded(bundle)[0]
+    gpus = [*policy.bundle.columns.rigs.catalog]
+    own = {
+        "gpu": gpus[0].upper().replace("_", " "),
+        "vram_gb": 24,
+        "fp16_tflops": 80,
+        "bandwidth_gb_s": 900,
+    }
+    for rig in hour["rigs"].values():
+        rig |= {**own, "network": "akash", "owned": True, "leaving_usd": 0.0, "tenure_h": 99.0}
+    decision = ask(policy, hour)
+    assert not decision.orders
+    for rig, why in decision.holds.items():
+        start = f"{rig}: no work of it is known on akash, where it is ({own['gpu']} is not known"
+        start = f"{start}: did you mean {gpus[0]}?)"
+        assert why.startswith(start)
+        assert [one.text for one in decision.acted].count(why) == 1
+
+
 def test_a_guardrail_that_names_no_network_is_told(
     bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

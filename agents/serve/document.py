@@ -115,16 +115,26 @@ def check_keys(
 
 def unknown(path: str, key: Any, known: Iterable[str]) -> FieldError:
     """The error of a field that nobody knows, with the known one that it may have been meant."""
-    near = closest(key, known)
+    near = _closest(key, known)
     hint = f" (did you mean {near}?)" if near else ""
     return FieldError(join(path, key), f"no such field{hint}", Words("it"))
 
 
-def closest(name: Any, known: Iterable[str]) -> str:
+def not_known(name: str, known: Iterable[str]) -> str:
+    """That a name is in no catalogue, and which one may be meant."""
+    near = _closest(name, known)
+    return f"{name} is not known" + (f": did you mean {near}?" if near else "")
+
+
+def _closest(name: Any, known: Iterable[str]) -> str:
     """The known name that one may have been meant for, "" if none is near."""
     names = [*islice(known, MOST_HINTS + 1)]
     few = isinstance(name, str) and len(names) <= MOST_HINTS  # to compare with many takes long
-    return next(iter(get_close_matches(name[:MOST_CHARACTERS], names, n=1)), "") if few else ""
+    if not few:
+        return ""
+    plain = {known.lower(): known for known in names}
+    near = get_close_matches(name[:MOST_CHARACTERS].lower(), plain, n=1)
+    return plain[near[0]] if near else ""
 
 
 def number(value: Any, path: str, low: float, high: float, unit: str = "") -> float:

@@ -1,22 +1,21 @@
 """What no policy may do, whatever it answers: limits in NumPy that act after the network.
 
-`clip` and `feeds` look at a snapshot before the policy does, `apply` at its orders, always last.
-None of them adds a move: what breaks a guardrail becomes a hold, and an `Acted` says so. The limits
-on gaps, novelty and regret are settings here too; they act in the runtime, which remembers.
+`clip` looks at a snapshot before the policy does, as `feeds` does, `apply` at its orders, always
+last. None of them adds a move: what breaks a guardrail becomes a hold, and an `Acted` says so. The
+limits on gaps, novelty and regret are settings here too; they act in the runtime, which remembers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .accounting import EMA_48H, Account, Bools, Floats, Ints
-from .columns import MARKET, NETWORKS, RIGS
+from .columns import NETWORKS
 from .limits import Guardrails, settings
 from .snapshot import Snapshot
 
@@ -27,7 +26,6 @@ __all__ = [
     "Guardrails",
     "apply",
     "clip",
-    "feeds",
     "settings",
 ]
 
@@ -83,47 +81,6 @@ def clip(snapshot: Snapshot, memory: Floats, g: Guardrails) -> tuple[Snapshot, t
         for n in np.flatnonzero(high)
     )
     return dataclasses.replace(snapshot, networks=networks), tuple(acted)
-
-
-def feeds(snapshot: Snapshot, g: Guardrails, now: float) -> tuple[Bools, Bools, tuple[Acted, ...]]:
-    """(rigs that hold [R], networks not entered [N], what acted), for facts that are missing or
-    old at `now` (unix s). The rigs of a network without a feed hold: what they would leave for a
-    better one is not known. Without the market's facts, or an old snapshot, all rigs hold."""
-    acted: list[Acted] = []
-    hours_old = (now - snapshot.time) / 3600.0
-    everyone = not abs(hours_old) <= g.max_snapshot_age_h
-    if everyone:
-        text = f"snapshot is {_age(hours_old)}, limit {g.max_snapshot_age_h:g} h: all rigs hold"
-        acted.append(Acted("max_snapshot_age_h", None, None, text))
-    if lacking := _lacking(MARKET, snapshot.market):
-        everyone = True
-        acted.append(Acted("missing", None, None, f"no number for {lacking}: all rigs hold"))
-    feed_h = (now - snapshot.observed) / 3600.0  # [N]
-    stale = ~(np.abs(feed_h) <= g.max_feed_age_h)
-    silent = ~np.isfinite(snapshot.networks).all(-1)
-    for n in np.flatnonzero(stale | silent):
-        name, kind = snapshot.network_names[n], "missing"
-        why = f"no number for {_lacking(NETWORKS, snapshot.networks[n])}"
-        if stale[n]:
-            kind, why = "max_feed_age_h", f"feed is {_age(feed_h[n])}, limit {g.max_feed_age_h:g} h"
-        text = f"{name}: {why}: it is not entered and its rigs hold"
-        acted.append(Acted(kind, None, name, text))
-    barred = stale | silent
-    blind = ~(np.isfinite(snapshot.rigs).all(-1) & np.isfinite(snapshot.work).all(-1))
-    for r in np.flatnonzero(blind):
-        lacking = _lacking(RIGS, snapshot.rigs[r]) or "its work"
-        text = f"{snapshot.rig_names[r]}: no number for {lacking}: it holds"
-        acted.append(Acted("missing", snapshot.rig_names[r], None, text))
-    holds = blind | barred[snapshot.assignment] | everyone
-    return holds, barred, tuple(acted)
-
-
-def _lacking(names: Iterable[str], values: Floats) -> str:
-    return ", ".join(name for name, v in zip(names, values, strict=True) if not math.isfinite(v))
-
-
-def _age(hours: float) -> str:
-    return f"{hours:.2f} h old" if hours >= 0 else f"{-hours:.2f} h ahead of the clock"
 
 
 def apply(

@@ -23,7 +23,8 @@ from .columns import OFF
 from .decision import HOLD, POLICY, RULE, Decision, Verdict, why_held
 from .errors import NOTHING, FieldError
 from .explain import explain
-from .guardrails import Acted, Bars, Guardrails, apply, clip, feeds, settings
+from .feeds import feeds
+from .guardrails import Acted, Bars, Guardrails, apply, clip, settings
 from .model import Model, remember
 from .novelty import Training
 from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, places, settle

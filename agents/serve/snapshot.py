@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from hashlib import blake2s
@@ -51,6 +51,7 @@ class Snapshot:
     observed: Floats  # [N] s since 1970, when the network's feed was read
     averages: Floats  # [5, N] rows of `columns.AVERAGES`, NaN where not given
     columns: Columns
+    strangers: Mapping[str, str] = field(default_factory=dict)  # rig -> its GPU, in no catalogue
 
     @cached_property
     def digest(self) -> str:
@@ -134,6 +135,7 @@ def _snapshot(
         observed=np.array([*_observed(networks, time), time]),
         averages=np.hstack((feeds[:, len(NETWORKS) :].T, still)),
         columns=columns,
+        strangers=_strangers(rigs, gpu),
     )
 
 
@@ -172,6 +174,13 @@ def _gpus(rigs: Mapping[str, Row], known: Mapping[str, int]) -> Ints:
         if "gpu" in row and not is_name(row["gpu"]):
             raise FieldError(join(join("rigs", name), "gpu"), "a GPU model's name", row["gpu"])
     return _places([row.get("gpu", "") for row in rigs.values()], known)
+
+
+def _strangers(rigs: Mapping[str, Row], gpu: Ints) -> dict[str, str]:
+    if (gpu >= 0).all():
+        return {}
+    rows = zip(rigs.items(), gpu.tolist(), strict=True)
+    return {name: row["gpu"] for (name, row), known in rows if known < 0 and "gpu" in row}
 
 
 def _work(columns: Columns, gpu: Ints, kind: Ints, count: Floats) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Floats, Group
-from .document import closest, join, unknown
+from .document import join, not_known, unknown
 from .errors import NOTHING, FieldError
 
 Row = dict[str, Any]
@@ -60,9 +60,7 @@ def _check_shape(group: Group, path: str, name: str, row: Row, known: bool) -> N
 def _stranger(group: Group, name: str, row: Row) -> str:
     """That the catalogue does not know a network, or a rig's GPU, and which may be meant."""
     said = row.get("gpu", "") if "gpu" in group.extra else name
-    near = closest(said, group.catalog)
-    hint = f": did you mean {near}?" if near else ""
-    return f" ({said} is not known{hint})" if said else ""
+    return f" ({not_known(said, group.catalog)})" if said else ""
 
 
 def _given(group: Group, path: str, columns: list[int], part: Mapping[str, Row]) -> Floats:
