@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from asking import Client, Json, exchange, new_service, rebuilt, recorded
 
+import agents.serve.service
 from agents.serve import http
+from agents.serve.columns import Columns
 from agents.serve.runtime import Policy
 from agents.serve.service import Service, Watch
+from agents.serve.snapshot import Snapshot, parse
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,27 @@ def test_a_reload_reads_the_operators_guardrails_again_and_keeps_the_old_ones_if
     assert denied() == ["vast"]
     (refused,) = (record for record in caplog.records if record.levelname == "ERROR")
     assert vars(refused)["fields"]["reason"].startswith("guardrails.denny: expected one of")
+
+
+def test_a_snapshot_is_read_while_others_are_decided_on_and_again_after_an_exchange(
+    bundle: Path, hours: list[Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large body must not hold up the small ones, and is decided by the bundle that read it."""
+    live = rebuilt(bundle, tmp_path, "live")
+    service = new_service(live)
+    read: list[str] = []
+
+    def slowly(snapshot: Json, columns: Columns) -> Snapshot:
+        read.append(service.policy.bundle.manifest["bundle"])
+        if len(read) == 1:
+            assert not service._exchange.locked()  # else the reload would wait for ever
+            exchange(live, rebuilt(bundle, tmp_path, "fresh"))
+            assert service.reload()
+        return parse(snapshot, columns)
+
+    monkeypatch.setattr(agents.serve.service, "parse", slowly)
+    assert service.decide(hours[0]).bundle == "fresh"
+    assert read == ["live", "fresh"]
 
 
 def test_whatever_a_new_bundle_raises_the_old_one_goes_on(bundle: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time as clock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,16 @@ class Service:
 
     def decide(self, snapshot: Any) -> Decision:
         """The decision on a snapshot, as JSON holds it; a FieldError says what is wrong with it."""
-        with self._exchange:
-            now = parse(snapshot, self.policy.bundle.columns).time if self._simulated else None
-            if self._shadow is not None:
-                return self._shadow.decide(snapshot, now)
-            return self.policy.decide(snapshot, now)
+        while True:
+            policy = self.policy
+            seen = parse(snapshot, policy.bundle.columns)  # nobody waits meanwhile
+            with self._exchange:
+                if policy is not self.policy:
+                    continue  # exchanged meanwhile: the new bundle may read it otherwise
+                now = seen.time if self._simulated else clock.time()
+                if self._shadow is not None:
+                    return self._shadow.decide(snapshot, seen, now)
+                return policy.answer(seen, now)
 
     def reload(self) -> bool:
         """Exchange the policy for what is loaded now; False if that failed its check."""

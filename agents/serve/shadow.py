@@ -64,13 +64,12 @@ class Shadow:
         self._high = {c["name"]: math.inf if c["high"] is None else c["high"] for c in columns}
         self._write({"log": "shadow", "schema": SCHEMA, "manifest": manifest})
 
-    def decide(self, source: Mapping[str, Any], now: float | None = None) -> Decision:
+    def decide(self, source: Mapping[str, Any], real: Snapshot, now: float) -> Decision:
         """Ask the policy about the paper fleet in a snapshot of the real one, and log both.
 
-        A FieldError is that of the real snapshot. One that was sent before is answered again, and
+        source: what `real` was read from. A snapshot that was sent before is answered again, and
         one whose time cannot be right is answered too; neither moves anything on paper.
         """
-        real = parse(source, self._policy.bundle.columns)
         again = self._time is not None and real.time <= self._time
         places = {
             rig: place if (place := self._places.get(rig, at)) in real.network_names else OFF
@@ -78,7 +77,8 @@ class Shadow:
         }
         if again:
             places |= {rig: at for rig, at in self._asked.items() if rig in places}
-        decision = self._policy.decide(self._on_paper(source, real, places), now)
+        paper = parse(self._on_paper(source, real, places), self._policy.bundle.columns)
+        decision = self._policy.answer(paper, now)
         mistimed = any(acted.guardrail == "max_snapshot_age_h" for acted in decision.acted)
         if not (again or mistimed):
             self._go_on(source, real, places, decision)
