@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import torch
 
 from agents.golden import clock
+from agents.serve.errors import BundleError
 from agents.serve.runtime import Policy
 from agents.snapshots import Names, to_snapshot
 from env.observation import column, derive, facts
@@ -68,15 +71,22 @@ def over_http(url: str, token_file: Path | None) -> Ask:
         headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
 
     def ask(snapshot: dict[str, Any]) -> dict[str, Any]:
-        request = Request(f"{url}/v1/decide", json.dumps(snapshot).encode(), headers)
-        with urlopen(request, timeout=10) as answer:
-            decision: dict[str, Any] = json.load(answer)
+        try:
+            request = Request(f"{url}/v1/decide", json.dumps(snapshot).encode(), headers)
+            with urlopen(request, timeout=10) as answer:
+                decision: dict[str, Any] = json.load(answer)
+        except HTTPError as refused:  # its body says why
+            said = " ".join(refused.read(500).decode(errors="replace").split())
+            raise ConnectionError(f"{url}: {refused.code} {said}") from None
+        except ValueError as error:  # no URL, or no JSON: it is another service
+            raise ConnectionError(f"{url}: {error}") from None
         return decision
 
     return ask
 
 
-def main() -> None:
+def main() -> int:
+    """Exit code 2 and one line where bundle or service cannot be asked."""
     parser = argparse.ArgumentParser(description="Let a policy lead a simulated fleet.")
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--bundle", type=Path, help="a bundle's folder")
@@ -85,11 +95,17 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=72)
     parser.add_argument("--seed", type=int, default=0, help="of the world")
     options = parser.parse_args()
-    ask = (
-        in_process(options.bundle) if options.bundle else over_http(options.url, options.token_file)
-    )
-    orchestrate(ask, options.hours, options.seed)
+    try:
+        if options.bundle:
+            ask = in_process(options.bundle)
+        else:
+            ask = over_http(options.url, options.token_file)
+        orchestrate(ask, options.hours, options.seed)
+    except (BundleError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pytest
+
+Json = dict[str, Any]
 ROOT = Path(__file__).parent.parent
+
+
+def loaded() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("orchestrator", ROOT / "examples/orchestrator.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+example = loaded()
 
 
 def test_the_example_orchestrator_leads_a_simulated_fleet(bundle: Path) -> None:
@@ -26,3 +46,50 @@ def test_the_example_orchestrator_leads_a_simulated_fleet(bundle: Path) -> None:
     moves = [line for line in lines if line not in days]
     assert moves
     assert all(re.match(r"\d\d \w{3} \d\d:\d\d  \S+ .*USD", line) for line in moves)
+
+
+def test_what_a_shadow_would_do_is_not_carried_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its moves are those of a fleet on paper."""
+    fleets: list[dict[str, str]] = []
+
+    def ask(snapshot: Json) -> Json:
+        fleets.append({rig: row["network"] for rig, row in snapshot["rigs"].items()})
+        to_off = [{"rig": rig, "network": "off", "text": "to off"} for rig in snapshot["rigs"]]
+        return {"moves": to_off, "shadow": len(fleets) < 3}
+
+    example.orchestrate(ask, 4, 0)
+    assert fleets[0] == fleets[1] == fleets[2]
+    assert set(fleets[3].values()) == {"off"}
+    assert capsys.readouterr().out.count("to off") == 2 * len(fleets[0])
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"error": "a valid bearer token is required"}\n\n'
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing of it belongs to the example's output."""
+
+
+def test_a_service_that_refuses_or_is_not_there_ends_the_example_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(url: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["orchestrator.py", "--url", url])
+        assert example.main() == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.count("\n") == 1
+        return said.err
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert run(url) == f'error: {url}: 401 {{"error": "a valid bearer token is required"}}\n'
+    assert "refused" in run(url)  # nobody listens there any more
+    assert "unknown url type" in run("127.0.0.1")
