@@ -65,7 +65,7 @@ def test_every_number_of_a_move_can_be_worked_out_by_hand() -> None:
     assert move.text == (
         "rig-0 moves from akash to nosana: +2.70 USD an hour for 36.00 USD of entry, back in "
         "13.3 h, +181.00 USD over 100 h after margin and entry; runner-up heurist with -47.37 USD; "
-        "the answer flips with nosana's token at 1.54 USD (now 2.00 USD); "
+        "the accounting flips with nosana's token at 1.54 USD (now 2.00 USD); "
         "modelled: leases on akash."
     )
 
@@ -78,6 +78,19 @@ def test_a_move_that_the_accounting_would_not_make_says_so() -> None:
     assert move.modelled == ("leases on akash", "the tournament of heurist")
     (other,), _ = explained(snapshot, memory, even(margin=0.1), [2, 0])
     assert "disagree" not in other.text
+
+
+def test_a_move_to_what_the_accounting_has_second_says_so_though_it_gains() -> None:
+    networks = {
+        name: {"estimate_usd": usd} for name, usd in zip("abc", (1.0, 2.0, 3.0), strict=True)
+    }
+    snapshot, memory = by_hand([{"on": "a"}], networks)
+    (move,), _ = explained(snapshot, memory, even(), [2])
+    assert (move.network, move.runner_up) == ("b", "c")
+    assert 0 < move.gain_usd < (move.runner_up_gain_usd or 0.0)
+    assert "; policy and accounting disagree; runner-up c with +" in move.text
+    (best,), _ = explained(snapshot, memory, even(), [3])
+    assert "disagree" not in best.text
 
 
 def test_a_hold_is_told_when_a_move_gains_or_nearly_does() -> None:
@@ -97,8 +110,8 @@ def test_a_hold_is_told_when_a_move_gains_or_nearly_does() -> None:
     assert not move.made
     assert move.text == (
         "rig-0 stays on a: b would be +1.00 USD an hour for 124.00 USD of entry, back in 124.0 h, "
-        "-24.00 USD over 100 h after margin and entry; runner-up off with -100.00 USD; the answer "
-        "flips with b's token at 2.24 USD (now 2.00 USD)."
+        "-24.00 USD over 100 h after margin and entry; runner-up off with -100.00 USD; the "
+        "accounting flips with b's token at 2.24 USD (now 2.00 USD)."
     )
 
 
@@ -114,7 +127,7 @@ def test_a_move_with_no_way_back_and_no_other_choice_says_so_too() -> None:
     (move,), _ = explained(snapshot, memory, even(), [2])
     assert (move.break_even_h, move.runner_up, move.flip_token_usd) == (None, None, None)
     assert "never back" in move.text
-    assert "no price of off's token changes the answer" in move.text
+    assert "no price of off's token flips the accounting" in move.text
     assert "runner-up" not in move.text
 
 

@@ -50,10 +50,10 @@ class Move(NamedTuple):
         if self.runner_up is not None and self.runner_up_gain_usd is not None:
             parts.append(f"runner-up {self.runner_up} with {_signed(self.runner_up_gain_usd)}")
         if self.flip_token_usd is None:
-            parts.append(f"no price of {self.network}'s token changes the answer")
+            parts.append(f"no price of {self.network}'s token flips the accounting")
         else:
             price = f"{_usd(self.flip_token_usd)} (now {_usd(self.token_usd)})"
-            parts.append(f"the answer flips with {self.network}'s token at {price}")
+            parts.append(f"the accounting flips with {self.network}'s token at {price}")
         if self.modelled:
             parts.append(f"modelled: {', '.join(self.modelled)}")
         return "; ".join(parts) + "."
