@@ -69,6 +69,9 @@ The tuned rule also decides once the policy has fallen behind it by the regret b
 
 * Estimates that are wrong for long (a network that publishes and does not pay) are believed until
   payouts show it: the policy sees the last hour's earnings of each rig, not a network's history.
+* The reasons beside a move (gain, entry cost, break-even, the token price at which it would flip)
+  are the tuned rule's accounting of it, not what the network weighed: the policy itself may change
+  its mind at another price. Where the two disagree on a move, its text says so.
 * It knows no contract, tax or counterparty; a network that must not be used belongs on the deny
   list.
 * Rules and prices that no simulated world had are beyond it, even where no guardrail notices.

@@ -1,8 +1,8 @@
 """What a snapshot must say of each fact, what it may leave out, and what is plausible.
 
 Names, units and meanings are those of `env.observation`. Limits only catch wrong units (watts for
-kilowatts, cents for dollars by the thousand): they are wide, and every one is an assumption. A
-fact whose omission would change a move in silence has no default.
+kilowatts, cents for dollars): they are wide, and every one is an assumption. A fact whose omission
+would change a move in silence has no default.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RIGS: dict[str, Field] = {
     "power_kw": Field(low=0, high=200),
     "owned": Field(),
     "tiebreak": COMPUTED,
-    "tariff_usd_kwh": Field(low=-1, high=10),
+    "tariff_usd_kwh": Field(low=-1, high=2),  # above: cents; nothing pays at 2 USD either
     "housing_usd_h": Field(low=0, high=1e4),
     "up": Field(),
     "provisioning_h": Field(default=0.0, low=0, high=_HOURS),

@@ -16,7 +16,8 @@ _GPU = ("vram_gb", "fp16_tflops", "bandwidth_gb_s")
 
 
 def snapshot_schema(manifest: Plain) -> Plain:
-    """JSON Schema 2020-12. What it cannot say: that a rig's network is one of the snapshot's."""
+    """JSON Schema 2020-12. What it cannot say: that a rig's network is one of the snapshot's, and
+    how much power its number of GPUs may draw."""
     columns, catalog = manifest["columns"], manifest["catalog"]
     market, networks, rigs = (_given(columns[g]) for g in ("market", "networks", "rigs"))
     averages = {a["name"]: _number(_of(columns, a["of"]), a) for a in manifest["averages"]}

@@ -508,6 +508,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a number for a switch": lambda s: s["rigs"]["rig-0000"].update(up=1),
     "a switch for a number": lambda s: s["rigs"]["rig-0000"].update(gpu_count=True),
     "watts for kilowatts": lambda s: s["rigs"]["rig-0000"].update(power_kw=1800),
+    "cents for dollars": lambda s: s["rigs"]["rig-0000"].update(tariff_usd_kwh=6.2),
     "megabytes for gigabytes": lambda s: s["rigs"]["rig-0000"].update(vram_gb=24576),
     "a rig of no network": lambda s: s["rigs"]["rig-0000"].pop("network"),
     "a rig of no model and no numbers": lambda s: s["rigs"]["rig-0000"].pop("gpu"),
@@ -627,4 +628,5 @@ def test_the_card_says_what_the_bundle_is_and_where_it_ends(
     for part_ in ("Intended use", "Training", "How good", "Parity", "Guardrails", "Limits"):
         assert f"\n## {part_}" in card
     assert f"`{manifest['rule']['name']}`" in card
+    assert "the tuned rule's accounting" in card  # whose flip price is no threshold of the policy's
     assert "MIT" in card

@@ -245,6 +245,7 @@ WRONG = [  # path, value (... = leave out), words of the message
     ("rigs.rig-1.gpu", {}, "a GPU model's name"),
     ("rigs.rig-1.gpu", "", "a GPU model's name"),
     ("rigs.rig-1.power_kw", 4.5e6, "a number in kW from -1000 to 1e+06, got 4500000.0"),
+    ("rigs.rig-1.power_kw", 60.0, "at most 10 kW for each GPU, got 60.0"),  # W of a small GPU
     ("rigs.rig-1.gpu_count", False, "a number"),
     ("rigs.rig-1.tiebreak", 0.5, "no such field"),
     ("rigs.rig-1.work", [], "an object"),

@@ -32,6 +32,7 @@ Ints = NDArray[np.int64]
 
 SCHEMA = 1
 MOST_PAIRS = 4_000_000  # rigs x networks, 32 MB an array; assumption
+MOST_KW_A_GPU = 10.0  # assumption: today's draw about 1 kW, and none less than 10 W
 _FIELDS = ("schema", "time", "market", "networks", "rigs")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -111,6 +112,7 @@ def _snapshot(
     place = {name: n for n, name in enumerate(names)}
     gpu = _gpus(rigs, columns.rigs.catalog)
     table = read_table(columns.rigs, "rigs", rigs, gpu)  # [R, 19]
+    _check_power(columns, rigs, table)
     assignment = _assignment(rigs, place)
     table[:, columns.rigs.index["tiebreak"]] = [tiebreak(name) for name in rigs]
     work = _work(columns, gpu, kind, table[:, columns.rigs.index["gpu_count"]])
@@ -181,6 +183,16 @@ def _strangers(rigs: Mapping[str, Row], gpu: Ints) -> dict[str, str]:
         return {}
     rows = zip(rigs.items(), gpu.tolist(), strict=True)
     return {name: row["gpu"] for (name, row), known in rows if known < 0 and "gpu" in row}
+
+
+def _check_power(columns: Columns, rigs: Collection[str], table: Floats) -> None:
+    """`FieldError` at a rig whose power can only be in watts."""
+    power_kw, count = (table[:, columns.rigs.index[name]] for name in ("power_kw", "gpu_count"))
+    wrong = power_kw > MOST_KW_A_GPU * count  # false of what is not known
+    if wrong.any():
+        r = int(wrong.argmax())
+        path = join(join("rigs", [*rigs][r]), "power_kw")
+        raise FieldError(path, f"at most {MOST_KW_A_GPU:g} kW for each GPU", float(power_kw[r]))
 
 
 def _work(columns: Columns, gpu: Ints, kind: Ints, count: Floats) -> Floats:
