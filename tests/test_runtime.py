@@ -22,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import ask, check_laws, fresh, later, many, recorded, spoil, unix_s
 
+from agents.serve.columns import AVERAGES
 from agents.serve.errors import FieldError
-from agents.serve.model import Answer
+from agents.serve.model import Answer, remember
 from agents.serve.runtime import Policy
 from agents.serve.snapshot import Snapshot
 
@@ -172,6 +173,33 @@ def test_a_network_that_comes_back_late_begins_anew(bundle: Path) -> None:
     assert vast.fed_h == 0.0
     assert vast.averages[0] == vast.averages[2] == hours[9]["networks"]["vast"]["estimate_usd"]
     assert policy._memory.after.feeds["akash"].fed_h > 6.0
+
+
+def test_averages_that_come_with_a_new_network_have_the_hour_in_them_already(bundle: Path) -> None:
+    """For the graph too: it is asked with what becomes these averages once the hour is taken in."""
+    asked: list[dict[str, list[float]]] = []
+
+    class Watching(Sleeping):
+        def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+            after = remember(memory, seen, dt_h).T.tolist()
+            asked.append(dict(zip(seen.network_names, after, strict=True)))
+            return super().run(seen, memory, dt_h)
+
+    always, later_on = fresh(bundle, **LOOSE), fresh(bundle, Watching(), **LOOSE)
+    hours = [later(hour, 0.0) if h else hour for h, hour in enumerate(recorded(bundle)[:12])]
+    for rig in (rig for hour in hours for rig in hour["rigs"].values()):
+        rig["network"] = "off"
+    for h, hour in enumerate(hours):
+        ask(always, hour)
+        known = averages(always)["vast"]
+        if h < 6:
+            del hour["networks"]["vast"]
+        elif h == 6:
+            hour["networks"]["vast"] |= dict(zip(AVERAGES, known, strict=True))
+        ask(later_on, hour)
+        if h >= 6:
+            assert averages(later_on)["vast"] == pytest.approx(known, rel=1e-12)
+            assert asked[-1]["vast"] == pytest.approx(known, rel=1e-12)
 
 
 def test_a_rig_under_a_new_name_has_no_past(bundle: Path) -> None:

@@ -122,7 +122,8 @@ def test_moves_are_counted_for_an_hour_and_dated_for_a_month() -> None:
 def test_averages_that_a_snapshot_brings_count_only_where_none_are_remembered() -> None:
     snapshot, memory = HOUR
     brought = replace(snapshot, time=2000.0, averages=memory + 7.0)
-    before, fed_h = STATE.memory(brought, 6.0)
+    before, fed_h, given = STATE.memory(brought, 6.0)
+    assert given.tolist() == [False, True, True]
     assert before[:, 0].tolist() == [*FEED.averages]
     assert before[:, 1].tolist() == (memory[:, 1] + 7.0).tolist()
     assert fed_h.tolist() == [12.0, FORGET_H, FORGET_H]

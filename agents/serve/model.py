@@ -159,6 +159,14 @@ def remember(memory: Floats, snapshot: Snapshot, dt_h: float) -> Floats:
     return np.where(np.isfinite(moved), moved, np.where(np.isfinite(memory), memory, now))
 
 
+def rewind(memory: Floats, snapshot: Snapshot, dt_h: float) -> Floats:
+    """The averages [5, N] that `remember` makes these of, with this hour's values in them."""
+    now = np.stack([snapshot.on(of) for of, _ in AVERAGES.values()])
+    with np.errstate(all="ignore"):
+        before = memory + np.expm1(dt_h / _LENGTHS_H) * (memory - now)
+    return np.where(np.isfinite(before), before, memory)
+
+
 def _whole(values: Floats32) -> Bools:
     """Whether all numbers along the last axis are finite."""
     return np.asarray(np.isfinite(values).all(-1))

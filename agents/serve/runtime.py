@@ -25,7 +25,7 @@ from .errors import NOTHING, FieldError
 from .explain import explain
 from .feeds import feeds
 from .guardrails import Acted, Bars, Guardrails, apply, clip, settings
-from .model import Model, remember
+from .model import Model, remember, rewind
 from .novelty import Training
 from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, places, settle
 from .rehearsal import rehearse
@@ -183,13 +183,16 @@ class Policy:
         return decision, state
 
     def _case(self, base: State, seen: Snapshot, bars: Bars) -> Case:
-        before, fed_h = base.memory(seen, self.limits.max_gap_h)
+        known, fed_h, brought = base.memory(seen, self.limits.max_gap_h)
         dt_h = 0.0 if base.time is None else (seen.time - base.time) / HOUR_S
-        cut, clipped = clip(seen, before, self.limits)
-        memory = remember(before, cut, dt_h)
+        cut, clipped = clip(seen, known, self.limits)
+        before, memory = known, remember(known, cut, dt_h)
+        if brought.any():  # with this hour in them
+            before = np.where(brought, rewind(known, cut, dt_h), known)
+            memory = np.where(brought, known, memory)
         fed = np.isfinite(seen.on("estimate_usd")) & np.isfinite(seen.on("token_usd"))
         more_h = dt_h * (fed & (dt_h <= self.limits.max_gap_h))
-        fed_h = np.where(np.isfinite(before).all(0), fed_h + more_h, 0.0)
+        fed_h = np.where(np.isfinite(known).all(0), fed_h + more_h, 0.0)
         worth = account(cut, memory, self._rule)
         at = places(seen)
         moved, strays = base.moved(at, seen.time)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .book import Book
-from .columns import AVERAGES, Floats
+from .columns import AVERAGES, Bools, Floats
 from .guardrails import Counters
 from .snapshot import Snapshot
 
@@ -133,12 +133,13 @@ class State:
         last = time if self.time is None else self.time
         return dict.fromkeys(arrived, last) | dict.fromkeys(strays, time), strays
 
-    def memory(self, snapshot: Snapshot, max_gap_h: float) -> tuple[Floats, Floats]:
+    def memory(self, snapshot: Snapshot, max_gap_h: float) -> tuple[Floats, Floats, Bools]:
         """(averages up to the hour before [5, N], NaN where there are none; for how long each
-        network's were fed, h [N]) for the networks of a snapshot.
+        network's were fed, h [N]; which are the snapshot's own [N]) for its networks.
 
         A network that was away for longer than `max_gap_h` while others were seen begins anew.
-        Averages that the snapshot brings count where there are none, as fed for ever.
+        Averages that the snapshot brings count where there are none, as fed for ever; they have
+        this hour in them.
         """
         count = len(snapshot.network_names)
         memory, fed_h = np.full((len(AVERAGES), count), np.nan), np.zeros(count)
@@ -147,7 +148,8 @@ class State:
             if feed and self.time is not None and self.time - feed.seen <= max_gap_h * HOUR_S:
                 memory[:, n], fed_h[n] = feed.averages, feed.fed_h
         given = np.isnan(memory).all(0) & np.isfinite(snapshot.averages).all(0)
-        return np.where(given, snapshot.averages, memory), np.where(given, FORGET_H, fed_h)
+        averages = np.where(given, snapshot.averages, memory)
+        return averages, np.where(given, FORGET_H, fed_h), given
 
     def fed(self, snapshot: Snapshot, memory: Floats, fed_h: Floats) -> dict[str, Feed]:
         """The networks' feeds with this hour in them."""
