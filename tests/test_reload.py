@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asking import Client, Json, exchange, new_service, rebuilt, recorded
@@ -135,3 +138,27 @@ def test_a_folder_is_tried_once_when_it_has_come_to_rest(tmp_path: Path) -> None
     watch.ask()
     watch.look()
     assert tried == ["whole", "whole"]
+
+
+def test_a_signal_may_ask_while_another_asks(tmp_path: Path) -> None:
+    """A handler runs between any two steps of the main thread, also of the same handler: it must
+    not wait for a lock that the interrupted one holds."""
+    watch = Watch(tmp_path, lambda: None)
+    inside = False
+
+    def interrupt(*_: Any) -> Any:
+        nonlocal inside
+        if not inside:
+            inside = True
+            watch.ask()
+            inside = False
+        return interrupt
+
+    def ask() -> None:
+        sys.settrace(interrupt)
+        watch.ask()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(10)
+    assert not asking.is_alive()
