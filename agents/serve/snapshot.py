@@ -31,7 +31,7 @@ from .table import Row, read_table
 Ints = NDArray[np.int64]
 
 SCHEMA = 1
-MOST_PAIRS = 4_000_000  # rigs x networks, 32 MB an array; assumption
+MOST_PAIRS = 1_000_000  # rigs x networks; to decide on as many takes 1.4 GB; assumption
 MOST_KW_A_GPU = 10.0  # assumption: today's draw about 1 kW, and none less than 10 W
 _FIELDS = ("schema", "time", "market", "networks", "rigs")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
