@@ -43,7 +43,7 @@ def orchestrate(ask: Ask, hours: int, seed: int) -> None:
         averages = derive(known, world.memory, 1.0)[1] if hour == 0 else None
         decision = ask(to_snapshot(known, 0, names, time, averages))
         orders = torch.zeros(1, len(names.rigs), dtype=torch.int64)  # 0 = hold
-        for move in [] if decision.get("shadow") else decision["moves"]:
+        for move in decision["moves"]:  # none of a service in shadow mode
             orders[0, names.rigs.index(move["rig"])] = names.networks.index(move["network"]) + 1
             print(f"{time:%d %b %H:%M}  {move['text']}")
         _, outcome = world.step(orders)

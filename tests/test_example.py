@@ -13,8 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from asking import Client, Json, new_service
 
-Json = dict[str, Any]
+from agents.serve.shadow import Shadow
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -48,19 +50,21 @@ def test_the_example_orchestrator_leads_a_simulated_fleet(bundle: Path) -> None:
     assert all(re.match(r"\d\d \w{3} \d\d:\d\d  \S+ .*USD", line) for line in moves)
 
 
-def test_what_a_shadow_would_do_is_not_carried_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its moves are those of a fleet on paper."""
+def test_what_a_shadow_would_do_is_not_carried_out(bundle: Path, tmp_path: Path) -> None:
+    """Whoever carries out `moves` leaves the fleet where it is; the others are told apart."""
+    client = Client(new_service(bundle, Shadow(tmp_path / "log.jsonl")))
     fleets: list[dict[str, str]] = []
+    on_paper: list[Json] = []
 
     def ask(snapshot: Json) -> Json:
         fleets.append({rig: row["network"] for rig, row in snapshot["rigs"].items()})
-        to_off = [{"rig": rig, "network": "off", "text": "to off"} for rig in snapshot["rigs"]]
-        return {"moves": to_off, "shadow": len(fleets) < 3}
+        decision: Json = client.decide(snapshot).json()
+        on_paper.extend(decision["paper_moves"])
+        return decision
 
-    example.orchestrate(ask, 4, 0)
-    assert fleets[0] == fleets[1] == fleets[2]
-    assert set(fleets[3].values()) == {"off"}
-    assert capsys.readouterr().out.count("to off") == 2 * len(fleets[0])
+    example.orchestrate(ask, 24, 0)
+    assert on_paper
+    assert all(fleet == fleets[0] for fleet in fleets)
 
 
 class Refusing(BaseHTTPRequestHandler):

@@ -46,6 +46,7 @@ def test_a_snapshot_is_answered_with_a_decision(client: Client, hours: list[Json
         decision = response.json()
         _valid(document, "Decision", decision)
         assert decision["shadow"] is False
+        assert decision["paper_moves"] == []
         rigs = {move["rig"] for move in decision["moves"]} | {*decision["holds"]}
         assert rigs == {*snapshot["rigs"]}
 

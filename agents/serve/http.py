@@ -192,7 +192,15 @@ def _decide(service: Service, metrics: Metrics, body: bytes) -> Response:
         "ms": round(seconds * 1e3, 3),
     }
     LOG.info("decided", extra={"fields": fields})
-    return _json(200, {**decision.to_json(), "shadow": service.shadow})
+    return _json(200, _answer(decision, service.shadow))
+
+
+def _answer(decision: Decision, shadow: bool) -> dict[str, Any]:
+    """A decision as the client gets it. A shadow's moves are those of a fleet on paper: whoever
+    carries out `moves` finds none."""
+    told = decision.to_json()
+    moves, paper = ([], told["moves"]) if shadow else (told["moves"], [])
+    return {**told, "moves": moves, "paper_moves": paper, "shadow": shadow}
 
 
 async def _read_body(request: Request) -> bytes:

@@ -129,6 +129,7 @@ def _decision() -> Schema:
             "source": {"enum": ["policy", "rule", "hold"]},
             "reason": _TEXT,
             "moves": _list(move),
+            "paper_moves": _list(move),
             "near_misses": _list(move),
             "holds": {"type": "object", "additionalProperties": _TEXT},
             "acted": _list(acted),
