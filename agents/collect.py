@@ -126,7 +126,7 @@ class Group:
         """
         if self.future is None or world.scenario.objective.kind != "profit":
             return None
-        here = now.features.pairs[..., 0]
+        here = now.features.here.mT
         going = choices.probs[..., 1:] + choices.probs[..., :1] * here
         marginal = self.credit == "marginal"
         gain = prospect(self.future, world, self.observation, marginal, going).gain

@@ -7,25 +7,25 @@ so whatever the logits are (NaN, infinite, all masked) some choice can be made.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _LARGEST_LOGIT = 40.0
-_MASKED = -1e9
+_MASK = 1e9  # taken off where a choice is not legal
 
 
 class MaskedCategorical:
     """Independent choices of R rigs among N + 1; logits and legal [..., R, N + 1]."""
 
     def __init__(self, logits: Tensor, legal: Tensor) -> None:
-        tame = torch.nan_to_num(logits, 0.0, _LARGEST_LOGIT, -_LARGEST_LOGIT)
-        tame = tame.clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+        tame = logits.masked_fill(logits.isnan(), 0.0).clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
         self.legal = legal
-        self.log_probs = torch.log_softmax(tame.masked_fill(~legal, _MASKED), -1)
+        self._may = legal.to(logits.dtype)
+        self.log_probs = torch.log_softmax(tame + (self._may - 1.0) * _MASK, -1)
 
     @property
     def probs(self) -> Tensor:
         """[..., R, N + 1], zero where a choice is not legal."""
-        return torch.exp(self.log_probs) * self.legal
+        return torch.exp(self.log_probs) * self._may
 
     def log_prob(self, choices: Tensor) -> Tensor:
         """Log probability of each rig's choice: int64 [..., R] -> [..., R]."""
@@ -43,10 +43,8 @@ class MaskedCategorical:
         the last step of the CDF: the last choice of positive probability is the answer then.
         """
         steps, network = self._ranked()
-        below = (torch.cumsum(steps, -1) <= u.unsqueeze(-1)).sum(-1)
-        place = torch.minimum(below, (steps[..., 1:] > 0).sum(-1))
-        choice = torch.cat((torch.zeros_like(network[..., :1]), network + 1), -1)
-        return choice.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+        choice = nn.functional.pad(network + 1, (1, 0))
+        return choice.gather(-1, _place(steps, torch.cumsum(steps, -1), u)).squeeze(-1)
 
     def margin(self, u: Tensor) -> Tensor:
         """By how much probabilities may change before the choice at u may: [..., R].
@@ -56,16 +54,26 @@ class MaskedCategorical:
         """
         steps, _ = self._ranked()
         ends = torch.cumsum(steps, -1)
-        place = torch.minimum((ends <= u.unsqueeze(-1)).sum(-1), (steps[..., 1:] > 0).sum(-1))
         away = (ends[..., :-1] - u.unsqueeze(-1)).abs()
-        edges = torch.where(steps[..., 1:] > 0, away, 1.0).amin(-1)
-        gaps = torch.nn.functional.pad(steps[..., 1:-1] - steps[..., 2:], (1, 1), value=1.0)
+        edges = torch.maximum(away, (steps[..., 1:] <= 0).to(away.dtype)).amin(-1)  # at most 1
+        gaps = nn.functional.pad(steps[..., 1:-1] - steps[..., 2:], (1, 1), value=1.0)
         either = torch.minimum(gaps[..., :-1], gaps[..., 1:])  # [..., R, N] of each ranked move
-        ranked = torch.cat((torch.ones_like(steps[..., :1]), either), -1)
-        return torch.minimum(edges, ranked.gather(-1, place.unsqueeze(-1)).squeeze(-1))
+        ranked = nn.functional.pad(either, (1, 0), value=1.0)
+        return torch.minimum(edges, ranked.gather(-1, _place(steps, ends, u)).squeeze(-1))
 
     def _ranked(self) -> tuple[Tensor, Tensor]:
         """Probabilities of hold and of the moves by rank [..., R, N + 1], the moves' networks."""
         probs = self.probs
         moves, network = torch.sort(probs[..., 1:], -1, descending=True)
         return torch.cat((probs[..., :1], moves), -1), network
+
+
+def _place(steps: Tensor, ends: Tensor, u: Tensor) -> Tensor:
+    """Rank of the choice at quantile u, int64 [..., R, 1]: 0 = hold, the likeliest move 1."""
+    below = _count(ends <= u.unsqueeze(-1))
+    return torch.minimum(below, _count(steps[..., 1:] > 0)).long()
+
+
+def _count(true: Tensor) -> Tensor:
+    """How many are true, as a float: sums of integers are slow."""
+    return true.to(torch.float32).sum(-1, keepdim=True)

@@ -28,6 +28,7 @@ from agents.rules import BreakEven
 from env.catalog import Positive
 
 FORESIGHT_FEATURES = 4
+_LARGEST = 1e9  # above any gain
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -57,10 +58,17 @@ def rule_logits(features: Features, attention: Tensor, sharpness: Tensor) -> Ten
     reach of learning.
     """
     gain = sharpness * squash(features.gain_h / SOFT_H)
-    gain = gain.masked_fill(~features.legal[..., 1:], -60.0)
-    moves = torch.log(attention) + nn.functional.logsigmoid(gain.amax(-1, keepdim=True))
+    gain = torch.minimum(gain, features.open * _LARGEST - 60.0)  # [B, N, R]
+    moves = torch.log(attention) + nn.functional.logsigmoid(gain.amax(-2, keepdim=True))
     holds = torch.log1p(-torch.exp(moves).clamp(max=1.0 - 1e-6))
-    return torch.cat((holds, moves + torch.log_softmax(gain, -1)), -1)
+    return torch.cat((holds, moves + torch.log_softmax(gain, -2)), -2).mT
+
+
+class Linear(nn.Linear):
+    """A linear layer over the first axis: [inputs, M] -> [outputs, M]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias.unsqueeze(-1), self.weight, x)
 
 
 class FleetNetwork(nn.Module):
@@ -72,10 +80,10 @@ class FleetNetwork(nn.Module):
         rig, network = RIG_FEATURES + MARKET_FEATURES, NETWORK_FEATURES + MARKET_FEATURES
         self.rig, self.network = _encoder(rig, width), _encoder(network, width)
         self.actor = _PairHead(width, pair, PAIR_FEATURES)
-        self.score = _zeroed(nn.Linear(pair, 1))  # of a move
-        self.stay = _zeroed(nn.Linear(pair, 1))  # of holding, from the pool of a rig's pairs
+        self.score = _zeroed(Linear(pair, 1))  # of a move
+        self.stay = _zeroed(Linear(pair, 1))  # of holding, from the pool of a rig's pairs
         seen = rig + network - MARKET_FEATURES + PLACE_FEATURES + FORESIGHT_FEATURES
-        self.critic = nn.Sequential(_encoder(seen, width), _zeroed(nn.Linear(width, 1)))
+        self.critic = nn.Sequential(_encoder(seen, width), _zeroed(Linear(width, 1)))
         # kept with the weights, so that a policy never meets another rule than its own
         self.knobs: Tensor
         self.register_buffer("knobs", torch.tensor([float(v) for v in astuple(rule)]))
@@ -95,19 +103,28 @@ class FleetNetwork(nn.Module):
         """The actor alone: [B, R, N + 1]."""
         odds, sharpness = torch.exp(self.start).unbind()
         start = rule_logits(features, odds / (1.0 + odds), sharpness)
-        rigs = self.rig(_joined(features.rigs, features.market))
-        networks = self.network(_joined(features.networks, features.market))
-        hidden = self.actor(rigs, networks, features.pairs)  # [B, R, N, pair]
-        change = torch.cat((self.stay(_pool(hidden, features)), self.score(hidden).squeeze(-1)), -1)
-        return start + change
+        rigs = self._encoded(self.rig, features.rigs, features.market)
+        networks = self._encoded(self.network, features.networks, features.market)
+        hidden = self.actor(rigs, networks, features.pairs)  # [pair, B N R]
+        weights = torch.cat((self.stay.weight, self.score.weight))
+        of_stay, of_move = torch.mm(weights, hidden).unflatten(1, features.here.shape)
+        stay = _pool(of_stay, features) + self.stay.bias
+        change = torch.cat((stay, of_move + self.score.bias), -2)  # [B, N + 1, R]
+        return start + change.mT
+
+    @staticmethod
+    def _encoded(encoder: nn.Sequential, rows: Tensor, market: Tensor) -> Tensor:
+        """A set [f, B, M] beside the market, encoded: [d, B, M]."""
+        return encoder(_joined(rows, market).flatten(1)).unflatten(1, rows.shape[1:])
 
     def values(self, features: Features, foresight: Tensor | None) -> Tensor:
         """The critic: it sees a rig and the network it stands on."""
         if foresight is None:
-            foresight = features.place.new_zeros(*features.place.shape[:-1], FORESIGHT_FEATURES)
-        here = torch.matmul(features.pairs[..., 0], features.networks)  # [B, R, NETWORK_FEATURES]
+            foresight = features.phase.new_zeros(*features.phase.shape, FORESIGHT_FEATURES)
+        here = torch.matmul(features.networks.movedim(0, 1), features.here).movedim(1, 0)
         rigs = _joined(features.rigs, features.market)
-        return self.critic(torch.cat((rigs, here, features.place, foresight), -1)).squeeze(-1)
+        seen = torch.cat((rigs, here, features.place, foresight.movedim(-1, 0)))
+        return self.critic(seen.flatten(1)).view_as(features.phase)
 
 
 class _PairHead(nn.Module):
@@ -118,41 +135,39 @@ class _PairHead(nn.Module):
         self.of_rig = nn.Linear(2 * width, pair)
         self.of_network = nn.Linear(2 * width, pair)
         self.of_pair = nn.Linear(own, pair, bias=False)
-        self.second = nn.Linear(pair, pair)
+        self.second = Linear(pair, pair)
 
     def forward(self, rigs: Tensor, networks: Tensor, pairs: Tensor) -> Tensor:
-        """rigs [B, R, d], networks [B, N, d], pairs [B, R, N, p] -> [B, R, N, pair]."""
-        of_rig = self.of_rig(torch.cat((rigs, _crowd(rigs)), -1)).unsqueeze(2)
-        of_network = self.of_network(torch.cat((networks, _crowd(networks)), -1)).unsqueeze(1)
-        return torch.tanh(self.second(torch.relu(of_rig + of_network + self.of_pair(pairs))))
+        """rigs [d, B, R], networks [d, B, N], pairs [p, B, N, R] -> [pair, B N R]."""
+        of_rig = _beside_crowd(self.of_rig, rigs).unsqueeze(2)
+        both = of_rig + _beside_crowd(self.of_network, networks).unsqueeze(3)
+        first = torch.addmm(both.flatten(1), self.of_pair.weight, pairs.flatten(1))
+        return torch.tanh(self.second(torch.relu(first)))
+
+
+def _beside_crowd(layer: nn.Linear, rows: Tensor) -> Tensor:
+    """A layer that takes each member of a set [d, B, M] beside the set's mean: [outputs, B, M]."""
+    own, crowd = layer.weight.chunk(2, 1)
+    of_crowd = torch.addmm(layer.bias.unsqueeze(-1), crowd, rows.mean(-1))  # [outputs, B]
+    return torch.mm(own, rows.flatten(1)).unflatten(1, rows.shape[1:]) + of_crowd.unsqueeze(-1)
 
 
 def _encoder(inputs: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+    return nn.Sequential(Linear(inputs, width), nn.ReLU(), Linear(width, width), nn.ReLU())
 
 
-def _zeroed(last: nn.Linear) -> nn.Linear:
+def _zeroed(last: Linear) -> Linear:
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return last
 
 
 def _joined(rows: Tensor, market: Tensor) -> Tensor:
-    """Each row of a set beside the market, [B, M, f + MARKET_FEATURES]."""
-    return torch.cat((rows, market.unsqueeze(1).expand(-1, rows.shape[1], -1)), -1)
+    """Each member of a set [f, B, M] beside the market, [f + MARKET_FEATURES, B, M]."""
+    return torch.cat((rows, market.unsqueeze(-1).expand(-1, -1, rows.shape[-1])))
 
 
-def _crowd(rows: Tensor) -> Tensor:
-    """The mean of a set beside each of its members, [B, M, d]."""
-    return rows.mean(1, keepdim=True).expand(-1, rows.shape[1], -1)
-
-
-def _seen(features: Features) -> Tensor:
-    """Pairs that matter to a rig: where it is and where it may go, bool [B, R, N]."""
-    return features.legal[..., 1:] | (features.pairs[..., 0] > 0)
-
-
-def _pool(hidden: Tensor, features: Features) -> Tensor:
-    """Mean over the pairs that matter: [B, R, N, p] -> [B, R, p]."""
-    weight = _seen(features).to(hidden.dtype).unsqueeze(-1)
-    return (hidden * weight).sum(-2) / weight.sum(-2).clamp_min(1.0)
+def _pool(of_pair: Tensor, features: Features) -> Tensor:
+    """Mean over the pairs that matter to a rig, where it is and where it may go: [B, 1, R]."""
+    weight = torch.maximum(features.here, features.open)
+    return (of_pair * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1.0)

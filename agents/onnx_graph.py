@@ -7,16 +7,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 import onnx
 import torch
-from onnxscript import FLOAT
-from onnxscript import opset18 as op
+from onnxscript import FLOAT, ir, opset18, optimizer
 from torch.export import Dim
 
 from agents.graph import Answer, Inputs, PolicyGraph
 
 OPSET = 18
+op: Any = opset18  # whose constants have no one type
+_LEAST_EXPONENT = -87.0
+_FOLDED = 1 << 20  # bytes of a constant, above those of any weight
 _WORLDS, _RIGS, _NETWORKS = Dim("worlds"), Dim("rigs"), Dim("networks")
 _DYNAMIC = Inputs(
     rigs={0: _WORLDS, 1: _RIGS},  # type: ignore[arg-type] # the axes, in place of tensors
@@ -44,22 +47,55 @@ def to_onnx(graph: PolicyGraph, example: Inputs) -> bytes:
             optimize=False,
             verbose=False,
             opset_version=OPSET,
-            custom_translation_table={torch.ops.aten.log_sigmoid.default: _log_sigmoid},
+            custom_translation_table={
+                torch.ops.aten.log_sigmoid.default: _log_sigmoid,
+                torch.ops.aten.nan_to_num.default: _nan_to_num,
+                torch.ops.aten.exp.default: _exp,
+                torch.ops.aten._log_softmax.default: _log_softmax,
+                torch.ops.aten.log_softmax.int: _log_softmax,
+            },
             dynamic_shapes=tuple(_DYNAMIC),
             input_names=list(Inputs._fields),
             output_names=list(Answer._fields),
         )
-    assert program is not None
+        assert program is not None
+        _fold(program.model)
     model = program.model_proto
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
 
+def _fold(model: ir.Model) -> None:
+    """Compute what does not depend on the inputs, once and not at every load or run."""
+    optimizer.inline(model)
+    optimizer.fold_constants(model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)
+    optimizer.remove_unused_nodes(model)
+
+
 def _log_sigmoid(x: FLOAT) -> FLOAT:
     """log(1 / (1 + exp(-x))), accurate in the tail: onnxruntime's Sigmoid is 0 below some -17, and
     the exporter's own translation is the logarithm of it."""
     return op.Neg(op.Softplus(op.Neg(x)))
+
+
+def _exp(x: FLOAT) -> FLOAT:
+    """exp(x) that is 1.6e-38 at the least: onnxruntime takes twenty times as long for a number that
+    is below those of full precision."""
+    return op.Exp(op.Max(x, op.Constant(value_float=_LEAST_EXPONENT)))
+
+
+def _log_softmax(x: FLOAT, dim: int, half_to_float: bool = False) -> FLOAT:
+    """Likewise, where onnxruntime's own takes seven times as long for choices that are masked."""
+    axes = op.Constant(value_ints=[dim])
+    below = op.Sub(x, op.ReduceMax(x, axes, keepdims=1))
+    return op.Sub(below, op.Log(op.ReduceSum(_exp(below), axes, keepdims=1)))
+
+
+def _nan_to_num(x: FLOAT, nan: float, posinf: float, neginf: float) -> FLOAT:
+    """In half as many nodes as the exporter's own translation."""
+    bounded = op.Where(op.IsInf(x), op.Clip(x, neginf, posinf), x)
+    return op.Where(op.IsNaN(x), nan, bounded)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -19,6 +19,7 @@ from agents.outlook import (
     Knob,
     Observation,
     Policy,
+    Shown,
     attending,
     average_usd,
     energy_usd_h,
@@ -155,13 +156,13 @@ class BreakEven:
         "attention": ATTENTION,
     }
 
-    def gain_usd(self, observation: Observation) -> Tensor:
-        """What a move to each network is worth over the horizon, [B, R, N]."""
-        average = average_usd(observation, self.average_h)
-        value = net_usd_h(observation, average, self.marginal)
-        current = here(observation, value)
+    def gain_usd(self, shown: Shown) -> Tensor:
+        """What a move to each network is worth over the horizon, [B, R, N]; of `Seen` [B, N, R]."""
+        average = average_usd(shown, self.average_h)
+        value = net_usd_h(shown, average, self.marginal)
+        current = here(shown, value)
         gain = self.break_even_h * (value - current - self.margin * current.abs())
-        return gain - entry_usd(observation, value)
+        return gain - entry_usd(shown, value)
 
     def __call__(self, observation: Observation) -> Tensor:
         gain = self.gain_usd(observation)

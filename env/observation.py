@@ -113,6 +113,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "pairs": PAIRS,
     "market": MARKET,
 }
+_POSITIONS = {group: {c.name: k for k, c in enumerate(cs)} for group, cs in COLUMNS.items()}
 
 
 class Facts(NamedTuple):
@@ -127,7 +128,7 @@ class Facts(NamedTuple):
 
 def column(group: str, name: str) -> int:
     """Position of a named column in its group."""
-    return [c.name for c in COLUMNS[group]].index(name)
+    return _POSITIONS[group][name]
 
 
 def rig_static(scenario: Scenario, fleet: Fleet) -> Tensor:
@@ -217,20 +218,21 @@ def remember(memory: Tensor | None, estimate: Tensor, token_usd: Tensor, dt_h: f
 
 def derive(known: Facts, memory: Tensor | None, dt_h: float) -> tuple[dict[str, Tensor], Tensor]:
     """The observation from facts and memory: averages, pair quantities and the action mask."""
-    n = dict(zip((c.name for c in NETWORK_FACTS), known.networks.unbind(-1), strict=True))
-    r = dict(zip((c.name for c in RIG_FACTS), known.rigs.unbind(-1), strict=True))
-    memory = remember(memory, n["estimate_usd"], n["token_usd"], dt_h)
+    networks = known.networks.movedim(-1, 0).unsqueeze(2)  # [columns, B, 1, N]
+    each = known.rigs.movedim(-1, 0).unsqueeze(3)  # [columns, B, R, 1]
+
+    def on(name: str) -> Tensor:
+        return networks[column("networks", name)]  # [B, 1, N]
+
+    def of(name: str) -> Tensor:
+        return each[column("rigs", name)]  # [B, R, 1]
+
+    memory = remember(memory, on("estimate_usd").squeeze(1), on("token_usd").squeeze(1), dt_h)
     worlds, rigs = known.assignment.shape
     mass = known.mass.expand(worlds, rigs, known.networks.shape[1])
     pick = known.assignment.unsqueeze(-1)
     here = torch.zeros_like(mass).scatter(2, pick, torch.ones_like(pick, dtype=mass.dtype))
     away = 1 - here
-
-    def on(name: str) -> Tensor:
-        return n[name].unsqueeze(1)  # [B, 1, N]
-
-    def of(name: str) -> Tensor:
-        return r[name].unsqueeze(-1)  # [B, R, 1]
 
     dilution = on("outside_work") / (on("outside_work") + on("own_work") + mass * away)
     energy = of("owned") * of("power_kw") * of("tariff_usd_kwh") * on("load")
@@ -245,6 +247,6 @@ def derive(known: Facts, memory: Tensor | None, dt_h: float) -> tuple[dict[str, 
         "networks": torch.cat((known.networks.movedim(-1, 1), memory), 1).movedim(1, -1),
         "pairs": torch.stack(pairs, 1).movedim(1, -1),
         "market": known.market,
-        "action_mask": torch.cat((torch.ones_like(legal[..., :1]), legal), -1),
+        "action_mask": torch.nn.functional.pad(legal, (1, 0), value=1.0),
     }
     return observation, memory
