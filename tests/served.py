@@ -1,4 +1,4 @@
-"""Recorded fleets for the tests of the runtime, and the laws that every decision must keep."""
+"""Recorded fleets for tests of the runtime, hostile policies, and what every decision must keep."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from agents.serve.accounting import Rule, account
 from agents.serve.bundle import Bundle, read_bundle
 from agents.serve.guardrails import clip
 from agents.serve.limits import Guardrails, settings
-from agents.serve.model import Model, remember
+from agents.serve.model import Answer, Model, remember
 from agents.serve.runtime import Decision, Policy
 from agents.serve.snapshot import Snapshot, parse
 
 Json = dict[str, Any]
+LOOSE: Json = {"regret_budget_h": 1e6, "max_novelty": 1e6}  # so that nothing takes over
 
 
 @cache
@@ -151,3 +152,48 @@ def _check_moves(
         network = seen.network_names[n]
         assert there[n] <= g.max_network_rigs.get(network, len(after))
         assert network == "off" or there[n] <= share
+
+
+class Hostile:
+    """A graph that answers something else: random, not numbers, huge, of wrong shape or kind."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        self._kind, self._rng = kind, np.random.default_rng(seed)
+
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+        rigs, networks = seen.work.shape
+        orders: Any = self._rng.integers(0, networks + 1, rigs)
+        if self._kind == "nan":
+            orders = np.full(rigs, np.nan)
+        if self._kind == "huge":
+            orders = self._rng.choice([2**62, -(2**62), 0, networks + 1], rigs)
+        if self._kind == "shape":
+            orders = self._rng.integers(0, 5, (rigs + 1, 2))
+        if self._kind == "text":
+            orders = np.full(rigs, "off")
+        anything = np.full((rigs, networks + 1), np.nan)
+        return Answer(orders, anything, anything[:, 0], np.full((5, networks), np.inf))
+
+
+KINDS = ("random", "nan", "huge", "shape", "text")
+
+
+class Sleeping:
+    """A policy that leaves rigs switched off, until it wakes and follows the published yield."""
+
+    awake = False
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []  # where the rigs stood
+
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+        self.asked.append(seen.assignment.tolist())
+        rigs, networks = seen.work.shape
+        pay = seen.work * seen.on("estimate_usd") * seen.on("open")
+        orders = pay.argmax(-1) + 1 if self.awake else np.zeros(rigs, np.int64)
+        return Answer(orders, np.zeros((rigs, networks + 1)), np.zeros(rigs), memory)
+
+
+def averages(policy: Policy) -> dict[str, tuple[float, ...]]:
+    """What is remembered of each network."""
+    return {name: feed.averages for name, feed in policy._memory.after.feeds.items()}
