@@ -14,10 +14,13 @@ from hydra import compose, initialize_config_dir
 from learners import make_policy
 
 import train
-from agents.checkpoint import Best, save_checkpoint
+from agents.checkpoint import Best, load_best, save_checkpoint
 from agents.config import load_config
 from agents.evaluation import rivals
+from agents.export import load_graph
+from agents.graph import PolicyGraph
 from agents.network import NetworkConfig
+from agents.parity import session
 from agents.rules import BreakEven
 from agents.validation import Validated
 from agents.worlds import Split, make_scenario
@@ -46,6 +49,15 @@ def small_run(folder: Path, noise: float = NOISE) -> Path:
     score = Validated(net_usd_rig_day=0.0, gap_closed=None, moves_rig_day=0.0)
     save_checkpoint(folder, 0, Best(0, score, NETWORK, policy.state_dict()), {})
     return folder
+
+
+Exported = tuple[PolicyGraph, Any]
+
+
+def both(run: Path, bundle: Path) -> Exported:
+    """A run's policy in torch, and as a session of onnxruntime."""
+    graph = load_graph(run, load_best(run))
+    return graph, session((bundle / "policy.onnx").read_bytes())
 
 
 def exported(root: Path) -> Path:

@@ -110,12 +110,6 @@ STAY = "akash"
 
 
 @pytest.fixture(scope="session")
-def manifest(bundle: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())
-    return data
-
-
-@pytest.fixture(scope="session")
 def recorded(bundle: Path) -> dict[str, Any]:
     """A recorded snapshot, every rig of it on one network where it can work."""
     golden = json.loads((bundle / "golden.json").read_text())
