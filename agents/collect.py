@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from agents.compiled import Actor
 from agents.distribution import MaskedCategorical
 from agents.features import Features
 from agents.foresight import Foresight, critic_features, foresee, prospect
 from agents.outlook import Observation
-from agents.policy import FleetPolicy
 from agents.rollout import Slot
 from env.vector_env import AllocationVectorEnv
 from env.world import World
@@ -40,9 +40,9 @@ class Group:
     observation: Observation
     future: Foresight | None = None
     look: Look | None = None  # of now; computed when it is first asked for
-    net_usd: float = 0.0  # sums since `take`
-    illegal: int = 0
-    reward: float = 0.0
+    net_usd: Tensor | float = 0.0  # sums since `take_totals`, which alone waits for the device
+    illegal: Tensor | float = 0.0
+    reward: Tensor | float = 0.0
 
     @classmethod
     def start(
@@ -61,7 +61,7 @@ class Group:
         return group
 
     @torch.no_grad()
-    def live(self, policy: FleetPolicy) -> Slot:
+    def live(self, policy: Actor) -> Slot:
         """One hour under the policy's sampled orders."""
         world, now = self.worlds.world, self._now(policy)
         choices, values = policy.view(now.features, now.ahead)
@@ -69,12 +69,12 @@ class Group:
         orders = choices.at_quantile(torch.rand_like(now.features.phase))
         nominal = world.fleet.nominal_usd_h
         share = nominal / nominal.sum(-1, keepdim=True)
-        after, reward, _, ends, info = self.worlds.step(orders)
+        after, reward, _, _, info = self.worlds.step(orders)
         self._add(info, reward)
         own = info["reward_rig"]
         if self.credit == "marginal":
             own = own - info["crowding_rig"]
-        over, end_values = bool(ends[0]), None
+        over, end_values = "final_obs" in info, None
         then = self._look(policy, world, info["final_obs"] if over else after)
         reward_rig = own / share * (1 - self.gamma)
         if now.phi is not None and then.phi is not None:
@@ -96,17 +96,17 @@ class Group:
         )
 
     @torch.no_grad()
-    def values(self, policy: FleetPolicy) -> Tensor:
+    def values(self, policy: Actor) -> Tensor:
         """Values of where the worlds stand now, [b, R]."""
         now = self._now(policy)
         return policy.view(now.features, now.ahead).values
 
-    def _now(self, policy: FleetPolicy) -> Look:
+    def _now(self, policy: Actor) -> Look:
         if self.look is None:
             self.look = self._look(policy, self.worlds.world, self.observation)
         return self.look
 
-    def _look(self, policy: FleetPolicy, world: World, observation: Observation) -> Look:
+    def _look(self, policy: Actor, world: World, observation: Observation) -> Look:
         features = policy.features(observation)
         if self.future is None:
             return Look(features, None, None)
@@ -145,6 +145,6 @@ class Group:
             self.future = foresee(self.worlds.scenario, self.worlds.world, self.gamma)
 
     def _add(self, info: dict[str, Tensor], reward: Tensor) -> None:
-        self.net_usd += float(info["net_usd"].sum())
-        self.illegal += int(info["illegal"].sum())
-        self.reward += float(reward.sum())
+        self.net_usd = self.net_usd + info["net_usd"].sum().double()
+        self.illegal = self.illegal + info["illegal"].sum().double()
+        self.reward = self.reward + reward.sum().double()

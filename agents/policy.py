@@ -30,12 +30,20 @@ class FleetPolicy(ActorCriticPolicy):
     rigs, the value is the mean over rigs. `FleetPPO` uses the same network rig by rig. The
     deterministic choice is the quantile of each rig's distribution at its own `phase` of the day,
     so that identical rigs can split, and so that over a day a rig follows its distribution.
+
+    bf16: let the layers of `view` multiply in bfloat16. Features, the rule's logits and all that
+    follows the layers stay float32, and so does whatever else a policy is asked.
     """
 
     def __init__(
-        self, *args: Any, network: NetworkConfig, rule: BreakEven | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        network: NetworkConfig,
+        rule: BreakEven | None = None,
+        bf16: bool = False,
+        **kwargs: Any,
     ) -> None:
-        self.network_config, self.first_rule = network, rule or BreakEven()
+        self.network_config, self.first_rule, self.bf16 = network, rule or BreakEven(), bf16
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -44,7 +52,7 @@ class FleetPolicy(ActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), lr=rate, **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"network": self.network_config, "rule": self.first_rule}
+        own = {"network": self.network_config, "rule": self.first_rule, "bf16": self.bf16}
         return {**super()._get_constructor_parameters(), **own}
 
     def features(self, observation: Observation) -> Features:
@@ -53,8 +61,9 @@ class FleetPolicy(ActorCriticPolicy):
 
     def view(self, features: Features, foresight: Tensor | None = None) -> RigView:
         """Choices and values of each rig; foresight as in `FleetNetwork.forward`."""
-        out = self.network(features, foresight)
-        return RigView(MaskedCategorical(out.logits, features.legal), out.values)
+        with torch.autocast(features.rigs.device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.network(features, foresight)
+        return RigView(MaskedCategorical(out.logits, features.legal), out.values.float())
 
     def orders(self, observation: Observation) -> Tensor:
         """The deterministic orders of an observation of tensors: int64 [B, R]."""

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents.collect import Credit, Group
+from agents.compiled import Actor, CompiledActor, compile_call
 from agents.policy import FleetPolicy
 from agents.rollout import FleetRollout, Sample
 from agents.sb3_env import FleetVecEnv
@@ -87,6 +88,7 @@ class FleetPPO(PPO):
         divergence from the policy of the rollout (mirror descent; Tomar et al., 2020). Sampled
         moves are rare, so PPO's own gradient is mostly noise; this is its expectation. Fleet credit
         leaves it out.
+    compiled: compile what training computes (`compiled.py`).
     """
 
     policy: FleetPolicy
@@ -101,6 +103,7 @@ class FleetPPO(PPO):
         foresight: bool = True,
         sample_share: float = 1.0,
         hindsight: float = 0.0,
+        compiled: bool = False,
         **kwargs: Any,
     ) -> None:
         if credit not in get_args(Credit):
@@ -112,7 +115,7 @@ class FleetPPO(PPO):
                 "clip_range_vf", "None: values are not clipped", kwargs["clip_range_vf"]
             )
         self.credit, self.foresight = credit, foresight
-        self.sample_share, self.hindsight = sample_share, hindsight
+        self.sample_share, self.hindsight, self.compiled = sample_share, hindsight, compiled
         self._groups: list[Group] = []
         kwargs["rollout_buffer_class"] = FleetRollout
         kwargs["rollout_buffer_kwargs"] = {"joint": credit == "fleet"}
@@ -120,8 +123,13 @@ class FleetPPO(PPO):
         worlds = None if env is None else in_tensors(env)
         super().__init__(policy, worlds, *args, **kwargs)  # type: ignore[arg-type]
 
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self._actor: Actor = CompiledActor(self.policy) if self.compiled else self.policy
+        self._loss = compile_call(self.loss) if self.compiled else self.loss
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_groups"]
+        return [*super()._excluded_save_params(), "_groups", "_actor", "_loss"]
 
     def set_env(self, env: Worlds, force_reset: bool = True) -> None:
         """Go on in other worlds, of whatever fleet and networks."""
@@ -180,8 +188,8 @@ class FleetPPO(PPO):
         totals = {"net_usd": 0.0, "reward": 0.0, "illegal": 0.0}
         for group in self._groups:
             for name in totals:
-                totals[name] += getattr(group, name)
-                setattr(group, name, 0)
+                totals[name] += float(getattr(group, name))
+                setattr(group, name, 0.0)
         return totals
 
     def collect_rollouts(  # type: ignore[override]
@@ -197,12 +205,12 @@ class FleetPPO(PPO):
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
             for number, group in enumerate(self._groups):
-                rollout_buffer.add(number, group.live(self.policy))
+                rollout_buffer.add(number, group.live(self._actor))
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-        rollout_buffer.finish([group.values(self.policy) for group in self._groups])
+        rollout_buffer.finish([group.values(self._actor) for group in self._groups])
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -241,7 +249,7 @@ class FleetPPO(PPO):
         self.policy.optimizer.zero_grad()
         losses = []
         for sample in batch:
-            loss = self.loss(sample, mean, deviation, clip)
+            loss = self._loss(sample, mean, deviation, clip)
             total = loss.policy + self.ent_coef * loss.entropy + self.vf_coef * loss.value
             total = total + self.hindsight * loss.hindsight
             (total / len(batch)).backward()
@@ -253,7 +261,7 @@ class FleetPPO(PPO):
     def loss(self, sample: Sample, mean: Tensor, deviation: Tensor, clip: float) -> Loss:
         """The loss of one slot, for each rig or (credit fleet) for each world."""
         slot = sample.slot
-        choices, values = self.policy.view(slot.features, slot.foresight)
+        choices, values = self._actor.view(slot.features, slot.foresight)
         log_prob, old = choices.log_prob(slot.orders), slot.log_prob
         entropy = choices.entropy()
         joint = self.credit == "fleet"

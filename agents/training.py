@@ -62,6 +62,8 @@ class AgentConfig:
     hindsight: NonNegative
     sample_share: Share
     network: NetworkConfig
+    compile: bool = False
+    bf16: bool = False
 
     def check(self) -> None:
         """Refuse what no single field shows."""
@@ -136,7 +138,8 @@ def make_model(
         foresight=config.foresight,
         hindsight=config.hindsight,
         sample_share=config.sample_share,
-        policy_kwargs={"network": config.network, "rule": rule},
+        compiled=config.compile,
+        policy_kwargs={"network": config.network, "rule": rule, "bf16": config.bf16},
         device=scenario.device,
     )
     model.set_logger(Logger(None, []))  # the tracker is the log

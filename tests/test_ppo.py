@@ -160,7 +160,7 @@ def test_the_rigs_credits_weighted_by_cost_are_the_fleets_reward() -> None:
     for ((group, slot),) in lifetimes(["rig"], 12):
         torch.testing.assert_close(slot.share.sum(-1), torch.ones(WORLDS))
         credited += float((slot.share * slot.reward).sum())
-        brought = group.reward
+        brought = float(group.reward)
     assert credited == pytest.approx(brought * (1 - 0.98), rel=1e-4)
 
 
