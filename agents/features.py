@@ -160,7 +160,7 @@ class Features(NamedTuple):
 
 def squash(value: Tensor) -> Tensor:
     """`sign(x) log(1 + |x|)`: keeps the order and the sign, tames the size."""
-    return torch.log((1.0 + value).clamp_min(1.0) / (1.0 - value).clamp_min(1.0))
+    return torch.sign(value) * torch.log1p(value.abs())
 
 
 def extract(observation: Observation, rule: BreakEven) -> Features:

@@ -50,6 +50,7 @@ def to_onnx(graph: PolicyGraph, example: Inputs) -> bytes:
             custom_translation_table={
                 torch.ops.aten.log_sigmoid.default: _log_sigmoid,
                 torch.ops.aten.nan_to_num.default: _nan_to_num,
+                torch.ops.aten.sign.default: _sign,
                 torch.ops.aten.exp.default: _exp,
                 torch.ops.aten._log_softmax.default: _log_softmax,
                 torch.ops.aten.log_softmax.int: _log_softmax,
@@ -77,6 +78,11 @@ def _log_sigmoid(x: FLOAT) -> FLOAT:
     """log(1 / (1 + exp(-x))), accurate in the tail: onnxruntime's Sigmoid is 0 below some -17, and
     the exporter's own translation is the logarithm of it."""
     return op.Neg(op.Softplus(op.Neg(x)))
+
+
+def _sign(x: FLOAT) -> FLOAT:
+    """The sign of all but denormal numbers; onnxruntime's own takes five times as long."""
+    return op.Clip(op.Mul(x, op.Constant(value_float=1e38)), -1.0, 1.0)
 
 
 def _exp(x: FLOAT) -> FLOAT:

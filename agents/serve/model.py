@@ -54,6 +54,7 @@ class Model:
         """`BundleError` if onnxruntime cannot load the model, or it is not a policy's graph."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.enable_mem_pattern = False  # a plan for each size of a fleet: memory, and no faster
         options.log_severity_level = 4  # what goes wrong is raised, and said once
         try:
             self._session = onnxruntime.InferenceSession(
