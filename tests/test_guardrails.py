@@ -300,7 +300,7 @@ def test_a_rig_that_would_do_no_work_where_it_is_holds_and_says_so() -> None:
     snapshot = fed(by_hand(rigs, PAYS)[0])
     holds, barred, acted = feeds(snapshot, Guardrails(), NOW)
     assert (holds.tolist(), bool(barred.any())) == ([True, False, False], False)
-    text = "rig-0: no work of it is known on a, where it is: it holds"
+    text = "rig-0: no work of it is known on a, where it is (its `work` can say it): it holds"
     assert acted == (Acted("missing", "rig-0", None, text),)
 
 

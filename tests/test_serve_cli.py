@@ -86,7 +86,14 @@ def test_an_operators_guardrails_come_from_yaml(
         ("max_novelty: far", "guardrails.max_novelty"),
         ("max_novelti: 1", "guardrails.max_novelti"),
         ("- 1", "names and values"),
-        ("a: [", "a file in YAML"),
+        (
+            "a: 1\nb: [",
+            "a file in YAML, got expected the node content, but found '<stream end>' in line 2",
+        ),
+        (
+            "a: 1\n\tb: 2",
+            "a file in YAML, got found character '\\t' that cannot start any token in line 2",
+        ),
         ("min_dwell_h: 1" + 400 * "0", "guardrails.min_dwell_h"),
         ("min_dwell_h: 1" + 5000 * "0", "a file in YAML"),
         ("deny: [a]\nmin_dwell_h: 1\ndeny: [b]", "each key once, got 'deny' again in line 3"),

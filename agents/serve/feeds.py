@@ -57,7 +57,8 @@ def _rigs(snapshot: Snapshot) -> tuple[Bools, list[Acted]]:
         why = f"no number for {_lacking(RIGS, snapshot.rigs[r]) or 'its work'}"
         if idle[r]:
             network = snapshot.network_names[snapshot.assignment[r]]
-            why = f"no work of it is known on {network}, where it is{reasons.get(names[r], '')}"
+            reason = reasons.get(names[r], " (its `work` can say it)")
+            why = f"no work of it is known on {network}, where it is{reason}"
         acted.append(Acted("missing", names[r], None, f"{names[r]}: {why}: it holds"))
     return ~known | idle, acted
 

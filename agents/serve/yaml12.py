@@ -50,5 +50,8 @@ def load(source: bytes, path: str) -> Any:
         return yaml.load(source, _Loader)
     except _RepeatedError as error:
         raise FieldError(path, "each key once", Words(str(error))) from None
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
+        raise FieldError(path, "a file in YAML", Words(f"{error.problem}{line}")) from None
     except _UNREADABLE as error:
         raise FieldError(path, "a file in YAML", " ".join(str(error).split())) from None
