@@ -176,5 +176,5 @@ def test_precision_survives_a_zip(tmp_path: Path) -> None:
 
 def test_a_machine_that_cannot_compile_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match="compile: expected a C.. compiler.*'no-such-compiler'"):
+    with pytest.raises(InputError, match=r"compile: expected a C.. compiler.*'no-such-compiler'"):
         learner(compiled=True)
