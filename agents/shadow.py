@@ -251,7 +251,7 @@ def _pay_usd_h(seen: Snapshot, stood_h: Floats, rule: Rule) -> Floats:
     while it provisions, then its share of the published yield times the warm-up reached."""
     at = seen.assignment
     nothing = np.zeros((len(AVERAGES), len(seen.network_names)))  # the present pay needs no average
-    net = account(seen, nothing, rule).now[np.arange(len(at)), at]
+    net = account(seen, nothing, rule).paid_usd_h
     energy = (
         seen.of("owned") * seen.of("power_kw") * seen.of("tariff_usd_kwh") * seen.on("load")[at]
     )

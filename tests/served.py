@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -154,7 +154,17 @@ def _check_moves(
         assert network == "off" or there[n] <= share
 
 
-class Hostile:
+class Graph:
+    """What stands in for a bundle's model: each fleet asks it by itself."""
+
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+        raise NotImplementedError
+
+    def run_all(self, fleets: Sequence[Snapshot], memory: Any, dt_h: float) -> tuple[Answer, ...]:
+        return tuple(self.run(seen, memory, dt_h) for seen in fleets)
+
+
+class Hostile(Graph):
     """A graph that answers something else: random, not numbers, huge, of wrong shape or kind."""
 
     def __init__(self, kind: str, seed: int) -> None:
@@ -178,7 +188,7 @@ class Hostile:
 KINDS = ("random", "nan", "huge", "shape", "text")
 
 
-class Sleeping:
+class Sleeping(Graph):
     """A policy that leaves rigs switched off, until it wakes and follows the published yield."""
 
     awake = False

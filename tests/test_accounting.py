@@ -76,12 +76,11 @@ def test_gains_and_present_pay_are_those_of_the_torch_rule(fleet: str, networks:
         torch_gain = torch_rule.gain_usd(seen)[k].numpy()
         assert np.abs(found.gain_usd - torch_gain).max(initial=0.0, where=legal) > 0.0
         assert (np.abs(found.gain_usd - torch_gain) / scale)[legal].max() < 1e-4
-        estimate = read(seen, "networks", "estimate_usd").unsqueeze(1)
-        paid = net_usd_h(seen, estimate, 0.0)[k].numpy()
-        runs = np.outer(snapshot.of("up"), snapshot.on("up")) > 0
-        near = pytest.approx(paid[legal & runs], rel=1e-4, abs=1e-6)
-        assert found.now[legal & runs] == near
-        assert (found.now[~runs] == 0.0).all()
+        estimate, here = read(seen, "networks", "estimate_usd").unsqueeze(1), snapshot.assignment
+        paid = net_usd_h(seen, estimate, 0.0)[k].numpy()[np.arange(len(here)), here]
+        runs = (snapshot.of("up") > 0) & (snapshot.on("up") > 0)[here]
+        assert found.paid_usd_h[runs] == pytest.approx(paid[runs], rel=1e-4, abs=1e-6)
+        assert (found.paid_usd_h[~runs] == 0.0).all()
 
 
 def test_a_worked_example() -> None:
@@ -107,9 +106,8 @@ def test_a_worked_example() -> None:
     found = account(snapshot, memory, even(margin=0.1))
     assert found.here[0] == pytest.approx(5.3)
     assert found.value[0] == pytest.approx([5.3, 8.0, 0.0])
-    assert found.now[0] == pytest.approx([5.3, 8.0, 0.0])
+    assert found.paid_usd_h[0] == pytest.approx(5.3)
     assert found.gain_usd_h[0] == pytest.approx([0.0, 2.7, -5.3])
-    assert found.entering_usd[0, 1] == pytest.approx(29.0)
     assert found.entry_usd[0] == pytest.approx([0.0, 36.0, 7.0])
     assert found.gain_usd[0, 1] == pytest.approx(181.0)
     assert found.legal.tolist() == [[False, True, True], [False, False, True]]
@@ -144,12 +142,11 @@ def test_the_hours_lost_count_at_the_undiluted_average_for_ema_hysteresis_alone(
 
 def test_a_rig_or_network_that_is_down_is_paid_nothing_now() -> None:
     pays = {"estimate_usd": 1.0}
-    rigs: list[Rig] = [{"on": "a"}, {"on": "a", "up": 0.0}]
+    rigs: list[Rig] = [{"on": "a"}, {"on": "a", "up": 0.0}, {"on": "b"}]
     snapshot, memory = by_hand(rigs, {"a": pays, "b": {**pays, "up": 0.0}})
     found = account(snapshot, memory, even())
-    assert found.now[0, 0] > 0
-    assert found.now[:, 1].tolist() == [0.0, 0.0]
-    assert found.now[1].tolist() == [0.0, 0.0, 0.0]
+    assert found.paid_usd_h[0] > 0
+    assert found.paid_usd_h[1:].tolist() == [0.0, 0.0]
     assert found.value[1, 0] > 0  # it will be up again
 
 
@@ -202,7 +199,7 @@ def test_what_cannot_be_computed_is_not_legal_and_warns_nobody(
         warnings.simplefilter("error")
         found = account(snapshot, memory, rule)
         orders = rule_orders(snapshot, found, rule)
-    for part in (found.value, found.now, found.entry_usd, found.gain_usd_h, found.gain_usd):
+    for part in (found.value, found.entry_usd, found.gain_usd_h, found.gain_usd):
         assert np.isfinite(part[found.legal]).all()
     for r, order in enumerate(orders.tolist()):
         assert order == 0 or found.legal[r, order - 1]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from snapshots import Rig, by_hand, even, lived, valued
 
 from agents.serve.accounting import account, rule_orders
-from agents.serve.book import Book, placed, step
+from agents.serve.book import Book, moved, placed, standing, step
 from agents.serve.snapshot import Snapshot
 
 A, B, OFF = 1, 2, 3  # orders on the networks below
@@ -32,7 +32,9 @@ def two_rigs() -> Snapshot:
 
 
 def after(book: Book, snapshot: Snapshot, orders: list[int], dt_h: float = 1.0) -> Book:
-    return step(book, snapshot, valued(snapshot), np.array(orders, np.int64), dt_h)
+    at, known = standing(book.place, snapshot)
+    seen = moved(snapshot, at)
+    return step(book, known, seen, valued(seen), np.array(orders, np.int64), dt_h)
 
 
 def test_hours_are_paid_where_the_rigs_stood_and_moves_after_them() -> None:
@@ -162,9 +164,9 @@ def test_a_book_that_follows_the_fleet_earns_its_present_pay_exactly() -> None:
         book = Book(here, book.usd)  # a tournament may have moved a rig to off
         found = account(snapshot, memory, rule)
         dt_h = float(rng.uniform(0.5, 2.0))
-        book = step(book, snapshot, found, np.zeros(len(here), np.int64), dt_h)
-        rows = np.arange(len(here))
-        expected += float(found.now[rows, snapshot.assignment].sum()) * dt_h
+        known = standing(book.place, snapshot).known
+        book = step(book, known, snapshot, found, np.zeros(len(here), np.int64), dt_h)
+        expected += float(found.paid_usd_h.sum()) * dt_h
         assert book.usd == pytest.approx(expected, rel=1e-12)
         assert book.place == here
     assert expected != 0.0

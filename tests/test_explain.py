@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from snapshots import Rig, by_hand, even, lived, valued
+from snapshots import Rig, by_hand, even, lived
 
 from agents.rules import BreakEven
-from agents.serve.accounting import RULES, Floats, Rule, account, rule_orders
-from agents.serve.explain import NEAR_MISS, Move, explain
+from agents.serve.accounting import RULES, Floats, Rule, account, rule_orders, terms
+from agents.serve.explain import MOST_NEAR, NEAR_MISS, Move, explain
 from agents.serve.snapshot import Snapshot
 
 
@@ -38,9 +37,8 @@ def example() -> tuple[Snapshot, Floats]:
 def explained(
     snapshot: Snapshot, memory: Floats, rule: Rule, orders: list[int]
 ) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
-    return explain(
-        snapshot, memory, account(snapshot, memory, rule), rule, np.array(orders, np.int64)
-    )
+    found = account(snapshot, memory, rule)
+    return explain(snapshot, terms(snapshot, memory, rule), found, np.array(orders, np.int64))
 
 
 def test_every_number_of_a_move_can_be_worked_out_by_hand() -> None:
@@ -113,6 +111,22 @@ def test_a_hold_is_told_when_a_move_gains_or_nearly_does() -> None:
         "-24.00 USD over 100 h after margin and entry; runner-up off with -100.00 USD; the "
         "accounting flips with b's token at 2.24 USD (now 2.00 USD)."
     )
+
+
+def test_of_many_near_misses_those_of_highest_gain_are_told() -> None:
+    networks = {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 2.0}}
+    deep = {name: {**columns, "outside_work": 1e12} for name, columns in networks.items()}
+    count = MOST_NEAR + 50
+    rigs: list[Rig] = [{"on": "a", "leaving_usd": k * 7 % count / 2} for k in range(count)]
+    snapshot, memory = by_hand(rigs, deep)
+    orders = [2] + [0] * (count - 1)  # a move is told whatever it gains
+    (move,), near = explained(snapshot, memory, even(), orders)
+    assert move.rig == "rig-0"
+    assert len(near) == MOST_NEAR
+    told = [int(miss.rig.removeprefix("rig-")) for miss in near]
+    assert told == sorted(told)
+    cheapest = sorted(range(1, count), key=lambda k: k * 7 % count)[:MOST_NEAR]
+    assert told == sorted(cheapest)
 
 
 def test_a_hold_without_a_legal_alternative_is_not_told() -> None:
@@ -233,7 +247,7 @@ def test_on_lived_worlds_the_rules_moves_gain_and_its_runners_up_gain_less(netwo
     for _, _, snapshot, memory in lived("mixed", networks, BreakEven(125.0, 48.0), hours=8):
         found = account(snapshot, memory, rule)
         orders = rule_orders(snapshot, found, rule)
-        moves, near = explain(snapshot, memory, found, rule, orders)
+        moves, near = explained(snapshot, memory, rule, orders.tolist())
         assert [move.rig for move in moves] == [f"rig-{r}" for r in np.flatnonzero(orders)]
         assert all(move.gain_usd > 0 for move in moves)
         for move in (*moves, *near):
@@ -249,5 +263,4 @@ def test_on_lived_worlds_the_rules_moves_gain_and_its_runners_up_gain_less(netwo
 
 def test_an_empty_fleet_has_nothing_to_tell() -> None:
     snapshot, memory = by_hand([], {"a": {}})
-    nothing: Any = np.zeros(0, np.int64)
-    assert explain(snapshot, memory, valued(snapshot), even(), nothing) == ((), ())
+    assert explained(snapshot, memory, even(), []) == ((), ())

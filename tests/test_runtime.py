@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from served import (
     KINDS,
     LOOSE,
+    Graph,
     Hostile,
     Sleeping,
     ask,
@@ -214,7 +215,7 @@ def test_a_hostile_graph_spoils_no_average(bundle: Path) -> None:
 
 
 def test_what_fails_inside_is_a_hold_that_says_so(bundle: Path) -> None:
-    class Failing:
+    class Failing(Graph):
         def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
             raise RuntimeError("no such thing")
 

@@ -63,14 +63,26 @@ class Rule:
         return cls(name=part["name"], weights=(short, middle, long), **rest)
 
 
+class Terms(NamedTuple):
+    """What networks offer the rigs of a snapshot, wherever these stand."""
+
+    energy: Floats  # [R, N] USD/h
+    open: Bools  # [R, N] eligible, open and not of unknown pay
+    forecast: Floats  # [N] USD/h a unit of work, by the rule, after what vests for nobody
+    quoted: Floats  # [N] the same at the present estimate
+    undiluted: Floats | None  # [R, N] USD/h before energy that a lost hour counts, None: the value
+    lost_h: Floats  # [N] until a rig that enters works fully
+    fees_usd: Floats  # [N] burn and gas
+    rule: Rule
+
+
 class Account(NamedTuple):
     """What staying and moving are worth, float64; here = the network a rig is on."""
 
-    value: Floats  # [R, N] USD/h on the rule's forecast, own work in the pool counted
-    now: Floats  # [R, N] USD/h paid on the present estimate, 0 while rig or network is down
+    paid_usd_h: Floats  # [R] here on the present estimate, 0 while rig or network is down
     here: Floats  # [R] USD/h, value where the rig is
-    entering_usd: Floats  # [R, N] burn, gas and the hours lost, as if the rig were elsewhere
-    entry_usd: Floats  # [R, N] the same with the price of leaving, 0 where the rig is
+    value: Floats  # [R, N] USD/h on the rule's forecast, own work in the pool counted
+    entry_usd: Floats  # [R, N] burn, gas, the hours lost and the price of leaving, here 0
     gain_usd_h: Floats  # [R, N] value less value here
     gain_usd: Floats  # [R, N] over the rule's horizon, less margin and entry cost
     legal: Bools  # [R, N] eligible, open, elsewhere, and all of the above finite
@@ -78,45 +90,73 @@ class Account(NamedTuple):
 
 def account(snapshot: Snapshot, memory: Floats, rule: Rule) -> Account:
     """Value every move; memory [5, N] are the averages with this hour's values taken in."""
+    return value_moves(snapshot, terms(snapshot, memory, rule))
+
+
+def terms(snapshot: Snapshot, memory: Floats, rule: Rule) -> Terms:
+    """The part of an account that fleets on the same rigs share."""
+    on, of, work = snapshot.on, snapshot.of, snapshot.work
     with np.errstate(all="ignore"):  # NaN and overflow end as not legal
-        return _account(snapshot, memory, rule)
+        energy = np.multiply.outer(of("owned") * of("power_kw") * of("tariff_usd_kwh"), on("load"))
+        kept = 1.0 - on("lockup")
+        quoted = on("estimate_usd") * kept
+        known = np.isfinite(quoted) | ~(on("up") > 0)  # of a network or rig that is down, by rule
+        whole = work * (memory[EMA_48H] * kept) if rule.name == UNDILUTED_ENTRY else None
+        return Terms(
+            energy=energy,
+            open=(work > 0) & (on("open") > 0) & (known | ~(of("up") > 0)[:, None]),
+            forecast=np.asarray(rule.weights) @ memory[ESTIMATE_AVERAGES] * kept,
+            quoted=quoted,
+            undiluted=whole,
+            lost_h=on("provisioning_h") + on("warmup_h"),
+            fees_usd=on("gas_usd") + on("burn_usd"),
+            rule=rule,
+        )
 
 
-def _account(snapshot: Snapshot, memory: Floats, rule: Rule) -> Account:
-    on, of = snapshot.on, snapshot.of
+def value_moves(snapshot: Snapshot, terms: Terms) -> Account:
+    """The account of a fleet that stands where the snapshot says."""
+    with np.errstate(all="ignore"):  # NaN and overflow end as not legal
+        return _account(snapshot, terms)
+
+
+def _account(snapshot: Snapshot, terms: Terms) -> Account:
+    on, of, rule = snapshot.on, snapshot.of, terms.rule
     rows, at = np.arange(len(snapshot.assignment)), snapshot.assignment
-    work = snapshot.work  # [R, N]; large arrays are reused in place, to fetch less memory
-    mine = work[rows, at]  # [R]
+    work, forecast = snapshot.work, terms.forecast
     outside, own = on("outside_work"), on("own_work")
-    paid = outside + own + work  # the pool with the rig in it
-    paid[rows, at] = (outside + own)[at]  # own work counts the rig already where it is
-    np.divide(outside, paid, out=paid, where=paid != 0)  # the share of the yield that is left
-    paid *= work  # work that is paid at the published yield
-    energy = np.multiply.outer(of("owned") * of("power_kw") * of("tariff_usd_kwh"), on("load"))
-    kept = 1.0 - on("lockup")  # [N]
-    forecast = np.asarray(rule.weights) @ memory[ESTIMATE_AVERAGES] * kept  # [N]
-    left = _left_by_others(outside, own, rule.marginal)  # [N]
-    left_here = _left_by_others(outside[at], own[at] - mine, rule.marginal)  # [R]
-    value = paid * (forecast * left)
-    value[rows, at] = paid[rows, at] * forecast[at] * left_here
-    value -= energy
-    here = value[rows, at]
-    now = paid * (on("estimate_usd") * kept)
-    now -= energy
-    now[~((of("up") > 0)[:, None] & (on("up") > 0))] = 0.0
-    lost = value if rule.name != UNDILUTED_ENTRY else work * (memory[EMA_48H] * kept) - energy
-    entering = np.maximum(lost, 0.0)
-    entering *= on("provisioning_h") + on("warmup_h")
-    entering += on("gas_usd") + on("burn_usd")
-    entry = entering + of("leaving_usd")[:, None]
+    mine, energy = work[rows, at], terms.energy[rows, at]  # [R]
+    # Own work counts a rig already where it is.
+    works = mine * _share(outside, outside + own)[at]  # [R] units paid at the published yield
+    left = _left_by_others(outside[at], own[at] - mine, rule.marginal)
+    here = works * forecast[at] * left - energy
+    runs = (of("up") > 0) & (on("up") > 0)[at]
+    paid = np.where(runs, works * terms.quoted[at] - energy, 0.0)
+    # Of [R, N] there are few, each changed in place: fetching memory takes longer than computing.
+    value = _share(outside, (outside + own) + work)
+    value *= work
+    value *= forecast * _left_by_others(outside, own, rule.marginal)
+    value -= terms.energy
+    value[rows, at] = here
+    lost = value if terms.undiluted is None else terms.undiluted - terms.energy
+    entry = np.maximum(lost, 0.0)
+    entry *= terms.lost_h
+    entry += terms.fees_usd
+    entry += of("leaving_usd")[:, None]
     entry[rows, at] = 0.0
     gain_h = value - here[:, None]
     gain = gain_h - (rule.margin * np.abs(here))[:, None]
     gain *= rule.horizon_h
     gain -= entry
-    legal = (work > 0) & (on("open") > 0) & np.isfinite(gain) & np.isfinite(now)
+    legal = np.isfinite(gain)
+    legal &= terms.open
     legal[rows, at] = False
-    return Account(value, now, here, entering, entry, gain_h, gain, legal)
+    return Account(paid, here, value, entry, gain_h, gain, legal)
+
+
+def _share(outside: Floats, pool: Floats) -> Floats:
+    """The share of a network's yield that is left for a pool; pool is overwritten."""
+    return np.divide(outside, pool, out=pool, where=pool != 0)
 
 
 def _left_by_others(outside: Floats, others: Floats, marginal: float) -> Floats:
@@ -124,6 +164,13 @@ def _left_by_others(outside: Floats, others: Floats, marginal: float) -> Floats:
     1 for `marginal` 0 and W / (W + others) for `marginal` 1."""
     share = outside / np.maximum(outside + np.maximum(others, 0.0), _LEAST_WORK)
     return share**marginal
+
+
+def best_moves(account: Account) -> tuple[Ints, Floats]:
+    """(the legal network of highest gain of each rig [R], that gain [R], -inf where none is)."""
+    gain = np.where(account.legal, account.gain_usd, -np.inf)
+    best = gain.argmax(-1)
+    return best, gain[np.arange(len(best)), best]
 
 
 def rule_orders(snapshot: Snapshot, account: Account, rule: Rule) -> Ints:
@@ -134,7 +181,5 @@ def rule_orders(snapshot: Snapshot, account: Account, rule: Rule) -> Ints:
     """
     with np.errstate(invalid="ignore"):  # a rig or market without the number never looks
         phase = (snapshot.of("tiebreak") + snapshot.at("hour_of_day") / 24.0) % 1.0
-    gain = np.where(account.legal, account.gain_usd, -np.inf)
-    best = gain.argmax(-1)
-    moves = (gain[np.arange(len(best)), best] > 0) & (phase < rule.attention)
-    return np.where(moves, best + 1, 0).astype(np.int64)
+    best, gain = best_moves(account)
+    return np.where((gain > 0) & (phase < rule.attention), best + 1, 0)

@@ -10,16 +10,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 
-from .accounting import Account, Floats, Ints
+from .accounting import Account, Bools, Floats, Ints
 from .columns import NETWORKS, RIGS
 from .snapshot import Snapshot
 
 FINANCING_A_YEAR = 0.12  # assumption: cost of capital, as in the simulator's economics
 HOURS_A_YEAR = 8760.0
 _LEAST_H = 1e-9
+_LEAVING = [*RIGS].index("leaving_usd")
+_OWN_WORK, _OWN_RIGS = map([*NETWORKS].index, ("own_work", "own_rigs"))
 
 
 @dataclass(frozen=True)
@@ -30,49 +34,73 @@ class Book:
     usd: float = 0.0
 
 
+class Standing(NamedTuple):
+    """Where the rigs of a snapshot stand by somebody's book."""
+
+    at: Ints  # [R] network; where the rig really is if that is unknown
+    known: Bools  # [R] whether the book has the rig
+
+
+def standing(place: Mapping[str, str], snapshot: Snapshot) -> Standing:
+    """The places of a book, rig -> network, in the order of a snapshot."""
+    index: dict[str | None, int] = {name: n for n, name in enumerate(snapshot.network_names)}
+    index[None] = -2  # a rig that the book does not have; a network that is gone becomes -1
+    found = map(index.get, map(place.get, snapshot.rig_names), repeat(-1))
+    at = np.fromiter(found, np.int64, len(snapshot.rig_names))
+    return Standing(np.where(at < 0, snapshot.assignment, at), at != -2)
+
+
 def placed(book: Book, snapshot: Snapshot) -> Snapshot:
-    """The snapshot as the virtual fleet would see it: its assignment, own work, own rigs and price
-    of leaving (`_leaving_usd`). For the orders that it would be given."""
-    at = _places(book, snapshot)
+    """The snapshot as the virtual fleet of a book would see it."""
+    return moved(snapshot, standing(book.place, snapshot).at)
+
+
+def moved(snapshot: Snapshot, at: Ints) -> Snapshot:
+    """The snapshot as a fleet would see it whose rigs stand at networks [R]: its assignment, own
+    work, own rigs and price of leaving. For the orders that it would be given."""
     rigs, networks = snapshot.rigs.copy(), snapshot.networks.copy()
-    rigs[:, [*RIGS].index("leaving_usd")] = _leaving_usd(snapshot, at)
-    count = len(snapshot.network_names)
-    work = snapshot.work[np.arange(len(at)), at]
-    networks[:, [*NETWORKS].index("own_work")] = np.bincount(at, work, count)
-    networks[:, [*NETWORKS].index("own_rigs")] = np.bincount(at, minlength=count)
+    work, count = snapshot.work[np.arange(len(at)), at], len(networks)
+    rigs[:, _LEAVING] = _leaving_usd(snapshot, at, work)
+    networks[:, _OWN_WORK] = np.bincount(at, work, count)
+    networks[:, _OWN_RIGS] = np.bincount(at, minlength=count)
     return dataclasses.replace(snapshot, rigs=rigs, networks=networks, assignment=at)
 
 
-def step(book: Book, snapshot: Snapshot, account: Account, orders: Ints, dt_h: float) -> Book:
+def step(
+    book: Book, known: Bools, seen: Snapshot, account: Account, orders: Ints, dt_h: float
+) -> Book:
     """The book after `dt_h` hours at its places, and then after the orders [R].
 
-    The hours are paid at the present snapshot's `account.now`, an unknown yield as nothing. A move
-    costs its entry and the price of leaving (`_leaving_usd`). An order that cannot be carried out
-    is a hold. A rig that has vanished earns no more; a new one starts where it really is, unpaid
-    for the hours before.
+    seen, account: as its fleet has them (`moved`); known [R]: the rigs that the book has. The hours
+    are paid at the present snapshot's `paid_usd_h`, an unknown yield as nothing. A move costs its
+    `entry_usd`. An order that cannot be carried out is a hold. A rig that has vanished earns no
+    more; a new one starts where it really is, unpaid for the hours before.
     """
-    at = _places(book, snapshot)
-    every = np.arange(len(at))
-    here = np.fromiter((name in book.place for name in snapshot.rig_names), bool, len(at))
-    paid = np.nan_to_num(account.now[every, at], nan=0.0, posinf=0.0, neginf=0.0)
-    usd = book.usd + float(paid[here].sum()) * dt_h
-    there = np.where(orders > 0, orders - 1, at)
-    with np.errstate(invalid="ignore"):
-        cost = account.entering_usd[every, there] + _leaving_usd(snapshot, at)
-    possible = (snapshot.work[every, there] > 0) & (snapshot.on("open")[there] > 0)
-    moves = (there != at) & possible & np.isfinite(cost)
+    paid = np.where(np.isfinite(account.paid_usd_h), account.paid_usd_h, 0.0)[known]
+    usd = book.usd + float(paid.sum()) * dt_h
+    rig = orders.nonzero()[0]
+    there = orders[rig] - 1
+    cost = account.entry_usd[rig, there]
+    moves = (seen.work[rig, there] > 0) & (seen.on("open")[there] > 0) & np.isfinite(cost)
     usd -= float(cost[moves].sum())
-    names = snapshot.network_names
-    after = [names[n] for n in np.where(moves, there, at).tolist()]
-    return Book(dict(zip(snapshot.rig_names, after, strict=True)), usd)
+    after = seen.assignment.copy()
+    after[rig[moves]] = there[moves]
+    return Book(named(seen, after), usd)
 
 
-def _leaving_usd(snapshot: Snapshot, at: Ints) -> Floats:
+def named(snapshot: Snapshot, at: Ints) -> dict[str, str]:
+    """Places [R] by name: rig -> network."""
+    places = map(snapshot.network_names.__getitem__, at.tolist())
+    return dict(zip(snapshot.rig_names, places, strict=True))
+
+
+def _leaving_usd(snapshot: Snapshot, at: Ints, work: Floats) -> Floats:
     """Price of leaving each rig's place, [R]: the snapshot's where the rig really stands there.
 
     Elsewhere it is expected. Of a lease `break_h` hours are lost, at most what is left of it: with
     no memory of its age, mean (1 - exp(-break / mean)) hours, and the published yield is the rate
     times the share of the time that is leased. The collateral costs capital until it is unlocked.
+    work [R]: what each rig puts in there.
     """
     on = snapshot.on
     with np.errstate(all="ignore"):  # what cannot be computed is no price
@@ -81,17 +109,5 @@ def _leaving_usd(snapshot: Snapshot, at: Ints) -> Floats:
         capital = on("unbonding_h") / HOURS_A_YEAR * FINANCING_A_YEAR  # per USD locked
         by_work = on("estimate_usd") * lost_h + on("collateral_usd") * capital  # [N]
         by_rig = on("rig_collateral_usd") * capital
-        work = snapshot.work[np.arange(len(at)), at]
         expected = work * by_work[at] + by_rig[at]
     return np.where(at == snapshot.assignment, snapshot.of("leaving_usd"), expected)
-
-
-def _places(book: Book, snapshot: Snapshot) -> Ints:
-    """Index of the network of each rig, [R]: in the book, or where it is if that is unknown."""
-    index = {name: n for n, name in enumerate(snapshot.network_names)}
-    real = snapshot.assignment.tolist()
-    places = (
-        index.get(book.place.get(rig, ""), n)
-        for rig, n in zip(snapshot.rig_names, real, strict=True)
-    )
-    return np.fromiter(places, np.int64, len(real))

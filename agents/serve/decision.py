@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -77,7 +77,7 @@ def _told(move: Move) -> dict[str, Any]:
 
 def why_held(
     seen: Snapshot, orders: Ints, acted: tuple[Acted, ...], verdict: Verdict
-) -> Iterator[tuple[str, str]]:
+) -> dict[str, str]:
     """Each rig that holds, and why: what acted on it first, its network, all rigs, or nothing."""
     of_rig: dict[str | None, str] = {}
     of_network: dict[str | None, str] = {}
@@ -89,6 +89,6 @@ def why_held(
             default = one.text
         elif one.guardrail != "estimate_clip":
             of_network.setdefault(one.network, one.text)
-    for rig, n, order in zip(seen.rig_names, seen.assignment, orders, strict=True):
-        if not order:
-            yield rig, of_rig.get(rig) or of_network.get(seen.network_names[n], default)
+    texts = [of_network.get(name, default) for name in seen.network_names]
+    rows = zip(seen.rig_names, seen.assignment.tolist(), orders.tolist(), strict=True)
+    return {rig: of_rig.get(rig, texts[n]) for rig, n, order in rows if not order}

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .accounting import EMA_48H, UNDILUTED_ENTRY, Account, Bools, Floats, Ints, Rule
+from .accounting import Account, Bools, Floats, Ints, Terms, best_moves
 from .snapshot import Snapshot
 
 NEAR_MISS = 0.2  # assumption: of its entry cost, that a move may fall short and still be told
+MOST_NEAR = 100  # near misses that are told, those of highest gain; assumption
 
 
 class Move(NamedTuple):
@@ -67,46 +68,40 @@ class Move(NamedTuple):
 
 
 def explain(
-    snapshot: Snapshot, memory: Floats, account: Account, rule: Rule, orders: Ints
+    snapshot: Snapshot, terms: Terms, account: Account, orders: Ints
 ) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
     """(the moves of legal orders [R], the holds that were a near miss).
 
     A hold is a near miss when the best legal network gains over the horizon, or falls short by less
-    than `NEAR_MISS` of its entry cost.
+    than `NEAR_MISS` of its entry cost. Of more than `MOST_NEAR`, those of highest gain are told.
     """
-    every = np.arange(len(orders))
-    gain = np.where(account.legal, account.gain_usd, -np.inf)  # [R, N]
-    best = gain.argmax(-1)
+    best, most = best_moves(account)
     moving = orders > 0
-    enough = -NEAR_MISS * account.entry_usd[every, best]
-    near = ~moving & account.legal[every, best] & (gain[every, best] > enough)
-    rig = np.flatnonzero(moving | near)  # [K]
+    fall_short = NEAR_MISS * account.entry_usd[np.arange(len(best)), best]
+    near = np.flatnonzero(~moving & (most > -fall_short))
+    if len(near) > MOST_NEAR:
+        near = near[np.argpartition(-most[near], MOST_NEAR)[:MOST_NEAR]]
+    told = moving.copy()
+    told[near] = True
+    rig = np.flatnonzero(told)  # [K]
     there = np.where(moving, orders - 1, best)[rig]
-    told = _told(snapshot, memory, account, rule, moving, gain[rig], rig, there)
-    return tuple(m for m in told if m.made), tuple(m for m in told if not m.made)
+    moves = _told(snapshot, terms, account, moving, rig, there)
+    return tuple(m for m in moves if m.made), tuple(m for m in moves if not m.made)
 
 
 def _told(
-    snapshot: Snapshot,
-    memory: Floats,
-    account: Account,
-    rule: Rule,
-    moving: Bools,
-    gain: Floats,
-    rig: Ints,
-    there: Ints,
+    snapshot: Snapshot, terms: Terms, account: Account, moving: Bools, rig: Ints, there: Ints
 ) -> list[Move]:
-    """Each rig [K] and its network [K] put in numbers; gain [K, N] is overwritten."""
-    every, names = np.arange(len(rig)), snapshot.network_names
+    """Each rig [K] and its network [K] put in numbers."""
+    every, names, horizon_h = np.arange(len(rig)), snapshot.network_names, terms.rule.horizon_h
     gain_h, entry = account.gain_usd_h[rig, there], account.entry_usd[rig, there]
+    others = np.where(account.legal[rig], account.gain_usd[rig], -np.inf)  # [K, N]
+    others[every, there] = -np.inf
+    second = others.argmax(-1)
     with np.errstate(all="ignore"):
         back_h = np.where(gain_h > 0, entry / gain_h, np.nan)
-        flip = flip_token_usd(snapshot, memory, account, rule, rig, there)
-    gain[every, there] = -np.inf
-    second = gain.argmax(-1)
-    behind = gain[every, second]
-    origin = snapshot.assignment[rig]
-    models = _models(snapshot)
+        flip = flip_token_usd(snapshot, terms, account, rig, there)
+    behind, origin, models = others[every, second], snapshot.assignment[rig], _models(snapshot)
     columns = (
         [snapshot.rig_names[r] for r in rig.tolist()],
         [names[n] for n in origin.tolist()],
@@ -116,8 +111,11 @@ def _told(
         entry.tolist(),
         _or_none(back_h),
         account.gain_usd[rig, there].tolist(),
-        [rule.horizon_h] * len(rig),
-        [names[n] if b > -math.inf else None for n, b in zip(second.tolist(), behind, strict=True)],
+        [horizon_h] * len(rig),
+        [
+            names[n] if usd > -math.inf else None
+            for n, usd in zip(second.tolist(), behind.tolist(), strict=True)
+        ],
         _or_none(behind),
         snapshot.on("token_usd")[there].tolist(),
         _or_none(flip),
@@ -127,7 +125,7 @@ def _told(
 
 
 def flip_token_usd(
-    snapshot: Snapshot, memory: Floats, account: Account, rule: Rule, rig: Ints, there: Ints
+    snapshot: Snapshot, terms: Terms, account: Account, rig: Ints, there: Ints
 ) -> Floats:
     """Price of each destination's token at which the move's gain_usd is 0, NaN if none, [K].
 
@@ -137,37 +135,33 @@ def flip_token_usd(
     rule the undiluted 48-hour average). That is two straight lines with a kink at f x = e; of their
     roots the one nearest to today's price, in logarithms, is the answer.
     """
-    on, of = snapshot.on, snapshot.of
-    energy = (of("owned") * of("power_kw") * of("tariff_usd_kwh"))[rig] * on("load")[there]
+    horizon_h, lost_h = terms.rule.horizon_h, terms.lost_h[there]
+    energy, here = terms.energy[rig, there], account.here[rig]
     gross = account.value[rig, there] + energy
-    lost = gross
-    if rule.name == UNDILUTED_ENTRY:
-        lost = snapshot.work[rig, there] * (memory[EMA_48H] * (1.0 - on("lockup")))[there]
-    here = account.here[rig]
-    fees = (on("gas_usd") + on("burn_usd"))[there] + of("leaving_usd")[rig]
-    lost_h = (on("provisioning_h") + on("warmup_h"))[there]
-    need = rule.horizon_h * (here + rule.margin * np.abs(here) + energy) + fees
-    low = need / (rule.horizon_h * gross)
-    high = (need - lost_h * energy) / (rule.horizon_h * gross - lost_h * lost)
+    lost = gross if terms.undiluted is None else terms.undiluted[rig, there]
+    fees = terms.fees_usd[there] + snapshot.of("leaving_usd")[rig]
+    need = horizon_h * (here + terms.rule.margin * np.abs(here) + energy) + fees
+    low = need / (horizon_h * gross)
+    high = (need - lost_h * energy) / (horizon_h * gross - lost_h * lost)
     low = np.where(lost * low <= energy, low, np.nan)
     high = np.where(lost * high >= energy, high, np.nan)
     nearer = np.abs(np.log(low)) <= np.abs(np.log(high))
-    ratio = np.where(nearer | np.isnan(high), low, high)
-    price = ratio * on("token_usd")[there]
+    price = np.where(nearer | np.isnan(high), low, high) * snapshot.on("token_usd")[there]
     return np.where((price > 0) & np.isfinite(price), price, np.nan)
 
 
 def _models(snapshot: Snapshot) -> list[tuple[str, ...]]:
     """What of each network's pay is a model's average: leases come and go, slots are contested."""
-    lease, slots = snapshot.on("lease") > 0, snapshot.on("slots") > 0
+    columns = snapshot.network_names, snapshot.on("lease").tolist(), snapshot.on("slots").tolist()
     return [
-        (f"leases on {name}",) * bool(a) + (f"the tournament of {name}",) * bool(b)
-        for name, a, b in zip(snapshot.network_names, lease, slots, strict=True)
+        ((f"leases on {name}",) if lease > 0 else ())
+        + ((f"the tournament of {name}",) if slots > 0 else ())
+        for name, lease, slots in zip(*columns, strict=True)
     ]
 
 
 def _or_none(values: Floats) -> list[float | None]:
-    return [None if math.isinf(v) or v != v else v for v in values.tolist()]
+    return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _signed(usd: float) -> str:

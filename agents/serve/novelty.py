@@ -63,9 +63,11 @@ OF_FLEET = {
     "rent": Statistic("log of the rent index", more=DRIFT),
     "equity_days": Statistic("log of the equity in days of the fleet's nominal cost", more=FACTOR),
 }
-_NETWORK = {name: k for k, name in enumerate(NETWORKS)}
+_COLUMN = {name: k for k, name in enumerate(NETWORKS)}
+_FEEDS = [_COLUMN["estimate_usd"], _COLUMN["token_usd"]]
+_LONG = [[*AVERAGES].index(name) for name in ("ema_336h_usd", "price_168h_usd")]  # of these feeds
+_SHORT = [*AVERAGES].index("ema_6h_usd")
 _MARKET = {name: k for k, name in enumerate(MARKET)}
-_MEMORY = [[*AVERAGES].index(name) for name in ("ema_6h_usd", "ema_336h_usd", "price_168h_usd")]
 
 
 class Hour(NamedTuple):
@@ -80,53 +82,42 @@ class Hour(NamedTuple):
 def statistics(hour: Hour) -> tuple[Floats, Floats]:
     """([W, N - 1, len(OF_NETWORKS)], [W, len(OF_FLEET)]) of an hour; NaN where not judged."""
     with np.errstate(all="ignore"):  # what is not finite ends as not judged
-        networks = hour.networks[..., :-1, :]
-        short, long, week = (hour.memory[..., k, :-1] for k in _MEMORY)
-        each = _of_networks(networks, long, week)
-        return each, _of_fleet(networks, hour.market, each, short, long, max(hour.rigs, 1))
+        each = _of_networks(hour)
+        return each, _of_fleet(hour, each)
 
 
-def _of_networks(networks: Floats, long: Floats, week: Floats) -> Floats:
-    estimate, token = _on(networks, "estimate_usd"), _on(networks, "token_usd")
-    rows = (
-        _log(estimate + TINY) - _log(long + TINY),
-        _log(token + TINY) - _log(week + TINY),
-        _log(estimate),
-        _log(token),
-        np.log1p(_on(networks, "own_work") / np.maximum(_on(networks, "outside_work"), TINY)),
-    )
-    each = np.stack(rows, -1)
+def _of_networks(hour: Hour) -> Floats:
+    networks = hour.networks[..., :-1, :]
+    now = networks[..., _FEEDS]  # [W, N - 1, 2]
+    past = hour.memory[..., _LONG, :-1].swapaxes(-1, -2)
+    crowd = _on(networks, "own_work") / np.maximum(_on(networks, "outside_work"), TINY)
+    trends = _log(now + TINY) - _log(past + TINY)
+    each = np.concatenate((trends, _log(now), np.log1p(crowd)[..., None]), -1)
     each[~((_on(networks, "open") > 0) & np.isfinite(each).all(-1))] = np.nan
     return each
 
 
-def _of_fleet(
-    networks: Floats, market: Floats, each: Floats, short: Floats, long: Floats, rigs: int
-) -> Floats:
-    def at(name: str) -> Floats:
-        column: Floats = market[..., _MARKET[name]]
-        return column
-
+def _of_fleet(hour: Hour, each: Floats) -> Floats:
+    networks, market, rigs = hour.networks[..., :-1, :], hour.market, max(hour.rigs, 1)
+    short, long = hour.memory[..., _SHORT, :-1], hour.memory[..., _LONG[0], :-1]
     judged = np.isfinite(each[..., 0])
     trends = np.where(judged[..., None], each[..., :2], 0.0).sum(-2)
-    trends = trends / np.maximum(judged.sum(-1), 1)[..., None]
     working = (_on(networks, "open") > 0) & (_on(networks, "up") > 0)
-    fallen = (_on(networks, "estimate_usd") < COLLAPSED * long) & (short > COLLAPSED * long)
-    rows = (
-        trends[..., 0],
-        trends[..., 1],
-        working.mean(-1) if working.shape[-1] else np.full(trends.shape[:-1], np.nan),
-        np.full(trends.shape[:-1], math.log(rigs)),
-        (fallen * _on(networks, "own_rigs")).sum(-1) / rigs,
-        _log(at("btc_usd")),
-        _log(at("rent_index")),
-        _log(at("equity_usd") / np.maximum(24.0 * at("nominal_usd_h"), TINY), 1.0),
-    )
-    return np.stack(rows, -1)
+    least = COLLAPSED * long
+    fallen = (_on(networks, "estimate_usd") < least) & (short > least)
+    cost_usd = np.maximum(24.0 * market[..., _MARKET["nominal_usd_h"]], TINY)  # a day
+    fleet = np.empty((*market.shape[:-1], len(OF_FLEET)))
+    fleet[..., :2] = trends / np.maximum(judged.sum(-1), 1)[..., None]
+    fleet[..., 2] = working.mean(-1) if working.shape[-1] else np.nan
+    fleet[..., 3] = math.log(rigs)
+    fleet[..., 4] = (fallen * _on(networks, "own_rigs")).sum(-1) / rigs
+    fleet[..., 5:7] = _log(market[..., [_MARKET["btc_usd"], _MARKET["rent_index"]]])
+    fleet[..., 7] = _log(market[..., _MARKET["equity_usd"]] / cost_usd, 1.0)
+    return fleet
 
 
 def _on(networks: Floats, name: str) -> Floats:
-    column: Floats = networks[..., _NETWORK[name]]
+    column: Floats = networks[..., _COLUMN[name]]
     return column
 
 
@@ -149,41 +140,40 @@ class Training:
             name: _read(ranges, join("training.networks", name), OF_NETWORKS)
             for name, ranges in known.items()
         }
+        self._last: tuple[tuple[str, ...], Floats] = ((), self._fleet)
 
     def distance(self, snapshot: Snapshot, memory: Floats) -> tuple[float, str]:
         """(distance, which statistic it is of and its range); memory with this hour in it."""
-        rigs = len(snapshot.rig_names)
+        rigs, names = len(snapshot.rig_names), snapshot.network_names[:-1]
         each, fleet = statistics(Hour(snapshot.networks, snapshot.market, memory, rigs))
-        worst = _worst(fleet, self._fleet)
-        found = worst.far, f"{[*OF_FLEET][worst.k]} {worst.told}"
-        names = snapshot.network_names[:-1]
-        if names:
-            ranges = np.stack([self._networks.get(name, self._any) for name in names], 1)
-            worst = _worst(each.ravel(), ranges.reshape(2, -1))
-            network, statistic = divmod(worst.k, len(OF_NETWORKS))
-            of = f"{[*OF_NETWORKS][statistic]} of {names[network]} {worst.told}"
-            found = max(found, (worst.far, of))
-        return found
+        values, ranges = np.concatenate((fleet, each.ravel())), self._ranges(names)
+        far = _far(values, ranges)
+        k = int(far.argmax())
+        low, high = ranges[:, k].tolist()
+        of = f"{_statistic(k, names)} is {values.item(k):.3g}, range {low:.3g} to {high:.3g}"
+        return far.item(k), of
+
+    def _ranges(self, networks: tuple[str, ...]) -> Floats:
+        """Those of the fleet and of each network, [2, S]; found once for networks that stay."""
+        if networks != self._last[0]:
+            parts = [self._fleet, *(self._networks.get(name, self._any) for name in networks)]
+            self._last = networks, np.concatenate(parts, 1)
+        return self._last[1]
 
 
-class _Worst(NamedTuple):
-    far: float
-    k: int  # of which statistic
-    told: str
-
-
-def _worst(values: Floats, ranges: Floats) -> _Worst:
-    far = _far(values, ranges)
-    k = int(far.argmax())
-    low, high = ranges[:, k]
-    return _Worst(float(far[k]), k, f"is {values[k]:.3g}, range {low:.3g} to {high:.3g}")
+def _statistic(k: int, networks: tuple[str, ...]) -> str:
+    """The name of one of the statistics of a fleet and its networks."""
+    if k < len(OF_FLEET):
+        return [*OF_FLEET][k]
+    network, statistic = divmod(k - len(OF_FLEET), len(OF_NETWORKS))
+    return f"{[*OF_NETWORKS][statistic]} of {networks[network]}"
 
 
 def _far(values: Floats, ranges: Floats) -> Floats:
     """How far values [..., S] are from the middle of their ranges [2, ..., S]; NaN counts as 0."""
     middle, half = (ranges[0] + ranges[1]) / 2, (ranges[1] - ranges[0]) / 2
-    far: Floats = np.nan_to_num(np.abs(values - middle) / half, nan=0.0)
-    return far
+    far: Floats = np.fmax(np.abs(values - middle) / half, 0.0)
+    return np.minimum(far, np.finfo(np.float64).max)
 
 
 def _read(part: Any, path: str, statistics: Mapping[str, Statistic]) -> Floats:

@@ -11,64 +11,48 @@ window, or it has made up for them on paper.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
-from .accounting import Account, Floats, Ints, Rule, account, rule_orders
-from .book import Book, placed, step
+from .accounting import Account, Bools, Floats, Ints, Terms, value_moves
+from .book import Book, moved, standing, step
 from .guardrails import Bars, Guardrails, apply
 from .snapshot import Snapshot
 from .state import HOUR_S, Paper, Regret
 
 WINDOW_H = 168.0  # assumption: a week
 RELEASE = 0.5  # assumption
-Ask = Callable[[Snapshot, Account], Ints]  # the orders of somebody for a fleet on paper
 
 
-class Papers:
-    """The papers of an hour: what both fleets saw, and how they go on."""
+class Fleet(NamedTuple):
+    """A fleet on paper as an hour finds it."""
 
-    def __init__(
-        self, snapshot: Snapshot, memory: Floats, seen: Account, rule: Rule, dt_h: float
-    ) -> None:
-        """Of the real fleet's snapshot and account, `dt_h` hours after the last one."""
-        self._snapshot, self._memory, self._seen = snapshot, memory, seen
-        self._rule, self._dt_h = rule, dt_h
-        self._places = places(snapshot)
+    paper: Paper
+    known: Bools  # [R] the rigs that it had the hour before
+    apart: bool  # it has other rigs than the real fleet, or they stand elsewhere
+    seen: Snapshot  # as it has it
+    worth: Account
 
-    def follow(self, paper: Paper, ask: Ask, bars: Bars, history_h: Floats, g: Guardrails) -> Paper:
-        """The fleet after the hours at its places and the orders that it is given."""
-        there, worth = self._look(paper)
-        counters = paper.moves.counters(there, history_h)
-        orders, _ = apply(ask(there, worth), there, worth, bars, counters, g)
-        return self._after(paper, there, worth, orders)
+    @classmethod
+    def of(cls, paper: Paper, seen: Snapshot, worth: Account, terms: Terms) -> Fleet:
+        """In an hour of the real fleet's snapshot and account."""
+        at, known = standing(paper.book.place, seen)
+        others = len(paper.book.place) != len(at) or not known.all()
+        if (at == seen.assignment).all():
+            return cls(paper, known, others, seen, worth)
+        there = moved(seen, at)
+        return cls(paper, known, True, there, value_moves(there, terms))
 
-    def obey(self, paper: Paper, orders: Ints) -> Paper:
-        """The fleet after the hours at its places and these orders [R]."""
-        return self._after(paper, *self._look(paper), orders)
+    def guarded(self, wanted: Ints, bars: Bars, history_h: Floats, g: Guardrails) -> Ints:
+        """Of the orders that it is given, those that break no guardrail."""
+        counters = self.paper.moves.counters(self.seen, history_h)
+        return apply(wanted, self.seen, self.worth, bars, counters, g)[0]
 
-    def _look(self, paper: Paper) -> tuple[Snapshot, Account]:
-        """Snapshot and account as a fleet on paper has them."""
-        if paper.book.place == self._places:
-            return self._snapshot, self._seen
-        there = placed(paper.book, self._snapshot)
-        return there, account(there, self._memory, self._rule)
-
-    def _after(self, paper: Paper, there: Snapshot, worth: Account, orders: Ints) -> Paper:
-        book = step(paper.book, there, worth, orders, self._dt_h)
-        names = there.rig_names
-        moved = {names[r]: there.time for r in orders.nonzero()[0].tolist()}
-        return Paper(book, paper.moves.after(moved, len(moved), there.time))
-
-    def rule(self, there: Snapshot, worth: Account) -> Ints:
-        """The rule's orders for a fleet on paper."""
-        return rule_orders(there, worth, self._rule)
-
-
-def places(snapshot: Snapshot) -> dict[str, str]:
-    """Where each rig really is."""
-    names = snapshot.network_names
-    at = snapshot.assignment.tolist()
-    return {rig: names[n] for rig, n in zip(snapshot.rig_names, at, strict=True)}
+    def after(self, orders: Ints, dt_h: float) -> Paper:
+        """The fleet after `dt_h` hours at its places and these orders [R]."""
+        book = step(self.paper.book, self.known, self.seen, self.worth, orders, dt_h)
+        names, time = self.seen.rig_names, self.seen.time
+        ordered = {names[r]: time for r in orders.nonzero()[0].tolist()}
+        return Paper(book, self.paper.moves.after(ordered, len(ordered), time))
 
 
 def follow_real(regret: Regret, strays: dict[str, str]) -> Regret:

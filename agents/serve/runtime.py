@@ -11,13 +11,13 @@ import logging
 import threading
 import time as clock
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .accounting import Account, Floats, Ints, Rule, account, rule_orders
+from .accounting import Account, Floats, Ints, Rule, Terms, rule_orders, terms, value_moves
+from .book import named
 from .bundle import Bundle, read_bundle
 from .columns import OFF
 from .decision import HOLD, POLICY, RULE, Decision, Verdict, why_held
@@ -27,11 +27,11 @@ from .feeds import feeds
 from .guardrails import Acted, Bars, Guardrails, apply, clip, settings
 from .model import Model, remember, rewind
 from .novelty import Training
-from .regret import WINDOW_H, Ask, Papers, follow_real, lost_usd, places, settle
+from .regret import WINDOW_H, Fleet, follow_real, lost_usd, settle
 from .rehearsal import rehearse
 from .signature import verify
 from .snapshot import Snapshot, parse
-from .state import HOUR_S, Memory, Order, Paper, Regret, State
+from .state import HOUR_S, Memory, Order, Regret, State
 from .state_file import read, save
 
 __all__ = ["Decision", "Policy"]
@@ -49,12 +49,14 @@ class Case(NamedTuple):
     memory: Floats  # [5, N] with this hour in them
     fed_h: Floats  # [N] for which they were fed
     dt_h: float  # since the last snapshot
+    terms: Terms
     worth: Account
     bars: Bars
     places: Mapping[str, str]  # rig -> network
     moved: Mapping[str, float]  # rig -> unix s, of the moves that the snapshot shows
-    strays: tuple[str, ...]  # rigs among them that were not ordered there
     pending: Mapping[str, Order]  # by rig, which may be on its way
+    led: Fleet  # the policy's on paper
+    ruled: Fleet  # the rule's
 
 
 class Policy:
@@ -161,12 +163,13 @@ class Policy:
         case = self._case(base, seen, Bars(rig_holds, barred))
         novelty, novelty_of = self._training.distance(case.seen, case.memory)
         verdict = self._judge(case, novelty, novelty_of)
-        wanted = self._orders(verdict.source, case)
+        wanted, asked = self._orders(verdict.source, case)
         counters = base.moves.counters(case.seen, case.fed_h, case.moved, case.pending)
         orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
-        moves, near = explain(case.seen, case.memory, case.worth, self._rule, orders)
+        moves, near = explain(case.seen, case.terms, case.worth, orders)
         acted = (*acted, *case.clipped, *stopped)
-        state = replace(self._next(case, orders, verdict), digest=seen.digest)
+        regret = self._regret(case, orders, asked, verdict)
+        state = self._next(case, seen.digest, orders, regret)
         decision = Decision(
             time=seen.time,
             bundle=self.bundle.manifest["bundle"],
@@ -174,7 +177,7 @@ class Policy:
             reason=verdict.reason,
             moves=moves,
             near_misses=near,
-            holds=dict(why_held(seen, orders, acted, verdict)),
+            holds=why_held(seen, orders, acted, verdict),
             acted=acted,
             novelty=novelty,
             novelty_of=novelty_of,
@@ -193,13 +196,16 @@ class Policy:
         fed = np.isfinite(seen.on("estimate_usd")) & np.isfinite(seen.on("token_usd"))
         more_h = dt_h * (fed & (dt_h <= self.limits.max_gap_h))
         fed_h = np.where(np.isfinite(known).all(0), fed_h + more_h, 0.0)
-        worth = account(cut, memory, self._rule)
-        at = places(seen)
+        offered = terms(cut, memory, self._rule)
+        worth = value_moves(cut, offered)
+        at = named(cut, cut.assignment)
         moved, strays = base.moved(at, seen.time)
         pending = base.pending(at, seen.time, self.limits.max_gap_h)
+        regret = follow_real(base.regret, {rig: at[rig] for rig in strays})
+        led, ruled = (Fleet.of(p, cut, worth, offered) for p in (regret.policy, regret.rule))
         return Case(
-            *(base, cut, clipped, before, memory, fed_h, dt_h, worth, bars),
-            *(at, moved, strays, pending),
+            *(base, cut, clipped, before, memory, fed_h, dt_h, offered, worth, bars),
+            *(at, moved, pending, led, ruled),
         )
 
     def _judge(self, case: Case, novelty: float, novelty_of: str) -> Verdict:
@@ -218,18 +224,24 @@ class Policy:
             return Verdict(RULE, f"regret budget spent ({lost})")
         return Verdict(POLICY, "")
 
-    def _orders(self, source: str, case: Case) -> Ints:
+    def _orders(self, source: str, case: Case) -> tuple[Ints, Ints | None]:
+        """(what somebody orders the real fleet, the policy its fleet on paper) in spite of all
+        guardrails; None where that one obeys the orders of the real fleet."""
+        # While the rule leads, and after it has led, the policy's fleet stands elsewhere.
+        apart = source != HOLD and (case.base.regret.spent or case.led.apart)
+        fleets = [case.seen] * (source == POLICY) + [case.led.seen] * apart
+        answers = self._model.run_all(fleets, case.before, case.dt_h)
+        asked = answers[-1].orders if apart else None
         if source == POLICY:
-            return self._model.run(case.seen, case.before, case.dt_h).orders
+            return answers[0].orders, asked
         if source == RULE:
-            return rule_orders(case.seen, case.worth, self._rule)
-        return np.zeros(len(case.seen.rig_names), np.int64)
+            return rule_orders(case.seen, case.worth, self._rule), asked
+        return np.zeros(len(case.seen.rig_names), np.int64), asked
 
-    def _next(self, case: Case, orders: Ints, verdict: Verdict) -> State:
+    def _next(self, case: Case, digest: str, orders: Ints, regret: Regret) -> State:
         """What is remembered of a snapshot and its orders."""
         seen, base = case.seen, case.base
         names, networks = seen.rig_names, seen.network_names
-        strays = {rig: case.places[rig] for rig in case.strays}
         ordered = {
             names[r]: Order(networks[orders[r] - 1], seen.time)
             for r in orders.nonzero()[0].tolist()
@@ -240,29 +252,23 @@ class Policy:
             places=case.places,
             orders={**case.pending, **ordered},
             moves=base.moves.after(case.moved, len(ordered), seen.time),
-            regret=self._regret(case, follow_real(base.regret, strays), orders, verdict),
+            regret=regret,
+            digest=digest,
         )
 
-    def _regret(self, case: Case, before: Regret, orders: Ints, verdict: Verdict) -> Regret:
+    def _regret(self, case: Case, orders: Ints, asked: Ints | None, verdict: Verdict) -> Regret:
         """The two fleets on paper after this hour; time that nobody saw is not paid."""
-        limits = self.limits
-        seen_h = case.dt_h if case.dt_h <= limits.max_gap_h else 0.0
-        papers = Papers(case.seen, case.memory, case.worth, self._rule, seen_h)
-
-        def follow(paper: Paper, ask: Ask) -> Paper:
-            return papers.follow(paper, ask, case.bars, case.fed_h, limits)
-
-        def policy(there: Snapshot, _: Account) -> Ints:
-            return self._model.run(there, case.before, case.dt_h).orders
-
-        holding, led = verdict.source == HOLD, before.policy
-        # while the rule leads, and after it has led, the policy's fleet stands elsewhere
-        apart = before.spent or led.book.place != case.places
-        led = follow(led, policy) if apart and not holding else papers.obey(led, orders)
-        rule = before.rule
-        rule = papers.obey(rule, orders) if holding else follow(rule, papers.rule)
-        budget_usd = limits.regret_budget_h * case.seen.at("nominal_usd_h")
-        return settle(led, rule, before, case.seen.time, budget_usd)
+        g, seen = self.limits, case.seen
+        of_policy = of_rule = orders
+        if asked is not None:
+            of_policy = case.led.guarded(asked, case.bars, case.fed_h, g)
+        if verdict.source != HOLD:
+            wanted = rule_orders(case.ruled.seen, case.ruled.worth, self._rule)
+            of_rule = case.ruled.guarded(wanted, case.bars, case.fed_h, g)
+        seen_h = case.dt_h if case.dt_h <= g.max_gap_h else 0.0
+        budget_usd = g.regret_budget_h * seen.at("nominal_usd_h")
+        papers = case.led.after(of_policy, seen_h), case.ruled.after(of_rule, seen_h)
+        return settle(*papers, case.base.regret, seen.time, budget_usd)
 
     def _held(self, seen: Snapshot, reason: str, acted: tuple[Acted, ...]) -> Decision:
         """Every rig holds, for one reason."""

@@ -114,12 +114,12 @@ class Shadow:
         """The snapshot with each rig that stands elsewhere on paper as it would be there."""
         paper = placed(Book(places), real)
         nothing = np.zeros((len(AVERAGES), len(real.network_names)))  # what is paid now needs none
-        paid = account(paper, nothing, self._rule).now
+        paid = account(paper, nothing, self._rule).paid_usd_h
         rigs = dict(source["rigs"])
         for r in np.flatnonzero(paper.assignment != real.assignment).tolist():
             rig = real.rig_names[r]
             since_h = max(0.0, (real.time - self._since.get(rig, real.time)) / 3600.0)
-            modelled = _elsewhere(paper, r, float(paid[r, paper.assignment[r]]), since_h)
+            modelled = _elsewhere(paper, r, float(paid[r]), since_h)
             clipped = {k: min(max(v, self._low[k]), self._high[k]) for k, v in modelled.items()}
             place = paper.network_names[paper.assignment[r]]
             rigs[rig] = {**rigs[rig], **clipped, "network": place}
