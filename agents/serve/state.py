@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -54,10 +55,10 @@ class Moves:
     ) -> Counters:
         """What guardrails ask about the rigs of a snapshot; moved: when those did that it shows
         elsewhere, pending: orders that may be on their way, which count as moves meanwhile."""
-        never, orders = -np.inf, pending or {}
+        rigs, orders = snapshot.rig_names, pending or {}
         when = {**self.last, **(moved or {}), **{rig: o.time for rig, o in orders.items()}}
-        last = [when.get(rig, never) for rig in snapshot.rig_names] if when else never
-        since_h = np.broadcast_to(snapshot.time - np.array(last), len(snapshot.rig_names)) / HOUR_S
+        last = np.fromiter(map(when.get, rigs, repeat(-np.inf)), np.float64, len(rigs))
+        since_h = (snapshot.time - last) / HOUR_S
         recent = sum(n for time, n in self.recent if snapshot.time - time < HOUR_S)
         place = {name: n for n, name in enumerate(snapshot.network_names)}
         bound = [place[o.network] for o in orders.values() if o.network in place]
