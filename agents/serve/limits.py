@@ -24,7 +24,7 @@ class Guardrails:
     deny: tuple[str, ...] = ()  # networks never entered
     max_feed_age_h: float = 2.0  # of a network's facts
     max_snapshot_age_h: float = 0.5  # of a snapshot against the clock, either way
-    max_gap_h: float = 6.0  # between two calls, for the averages to go on
+    max_gap_h: float = 6.0  # between two calls that averages bridge; from an order to its move
     estimate_clip: float = 5.0  # an estimate counts at most as this multiple of its 48-h average
     min_history_h: float = 6.0  # for which a network is known before it is entered
     max_payback_h: float = 720.0  # in which the entry cost must come back
