@@ -10,6 +10,7 @@ import torch
 from joblib import Parallel, delayed
 
 from agents.clairvoyant import clairvoyant
+from agents.expected import expected_bound
 from agents.hindsight import Regret, regret
 from agents.rules import Policy
 from agents.scoring import HOURS_PER_DAY, Path, Score, blocks, follow, join
@@ -33,6 +34,7 @@ class Comparison:
     paths: dict[str, Path]  # in the first world alone
     regrets: dict[str, Regret]  # in the first worlds
     bound: Floats  # [W] what perfect foresight cannot exceed
+    expected: Floats  # [W] on average, what foresight of all but leases cannot exceed
     static: Floats  # [W] the best network of each rig in hindsight, never left
 
     @property
@@ -63,6 +65,7 @@ class Part:
     paths: dict[str, Path]
     regrets: dict[str, Regret]
     bound_usd: Floats  # [W] of the episode
+    expected_usd: Floats  # [W] of the episode
     static: Floats  # [W]
 
 
@@ -106,6 +109,7 @@ def play(
         paths=parts[0].paths,
         regrets=parts[0].regrets,
         bound=np.concatenate([part.bound_usd for part in parts]) / rig_days,
+        expected=np.concatenate([part.expected_usd for part in parts]) / rig_days,
         static=np.concatenate([part.static for part in parts]),
     )
 
@@ -132,5 +136,6 @@ def _part(
         paths=paths,
         regrets=regrets,
         bound_usd=clairvoyant(scenario, seeds, shared, rival),
+        expected_usd=expected_bound(scenario, seeds, shared),
         static=best_static(scenario, seeds, shared),
     )

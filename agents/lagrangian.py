@@ -68,6 +68,12 @@ def pools(scenario: Scenario, exogenous: Exogenous, q: Quotes) -> Pools:
     )
 
 
+def own_work(loads: Tensor) -> Tensor:
+    """The fleet's work on each network, both tiers: [T, 2N, B] -> [T, N, B]."""
+    first, second = loads.chunk(2, 1)
+    return first + second
+
+
 def request_usd(scenario: Scenario, q: Quotes) -> Tensor:
     """USD for a unit of work in use by metered requests, after the lock-up discount: [T, N, B]."""
     rules = scenario.rules

@@ -33,9 +33,11 @@ class Leases:
 
     networks: Tensor  # int64 [L]
     cell: Tensor  # int64 [M]
+    hour: Tensor  # int64 [M] in which it begins
     end: Tensor  # int64 [M] first hour that is not leased
     until_h: Tensor  # [M] when its time runs out
     rate: Tensor  # [M] fee for the rig's work
+    price_usd: Tensor  # [M] of beginning it, 0 for perfect foresight; see `agents.worth`
     going: tuple[Tensor, ...]  # by hour: leases that last in it, those that begin in it at the end
     begin: tuple[int, ...]  # by hour: how many begin
     join: tuple[Tensor, ...]  # by hour: leases for which waiting must have begun by then
@@ -51,6 +53,7 @@ class _Drawn(NamedTuple):
 
     cell: Tensor
     join: Tensor
+    hour: Tensor
     end: Tensor
     until_h: Tensor
     rate: Tensor
@@ -71,9 +74,11 @@ def leases(world: World, q: Quotes, least: Tensor) -> Leases:
     return Leases(
         networks=networks,
         cell=every.cell,
+        hour=every.hour,
         end=every.end,
         until_h=every.until_h,
         rate=every.rate,
+        price_usd=torch.zeros_like(every.rate),
         going=going,
         begin=tuple(len(d.cell) for d in drawn),
         join=waiting.split(sizes.tolist()),
@@ -126,7 +131,7 @@ def _lease(
     """Leases from `hour` on, until their time runs out or the rig or the network breaks them."""
     broken = breaks[hour].flatten()[cell].long()
     end = torch.minimum(hour + length.ceil().long(), broken)
-    return _Drawn(cell, join, end, hour + length, rate)
+    return _Drawn(cell, join, torch.full_like(cell, hour), end, hour + length, rate)
 
 
 def _wait(hazard: Tensor, drawn: Tensor, queue: Tensor) -> Tensor:
@@ -207,7 +212,8 @@ def earn(
     value = _pick(idle - on * extra, cell) + fee * served + following
     held.waiting_usd.add_(idle.flatten())
     new = len(ids) - offered.begin[t]
-    started = value[new:] - held.waiting_usd.index_select(0, cell[new:])
+    started = value[new:] - offered.price_usd.index_select(0, ids[new:])
+    started = started - held.waiting_usd.index_select(0, cell[new:])
     held.value_usd.index_copy_(0, ids[new:], started)
     join = offered.join[t]
     at = offered.cell.index_select(0, join)

@@ -174,7 +174,11 @@ def _policies(summary: Row) -> str:
         "draw-<br>down",
     )
     bound = ("clairvoyant bound", f"{summary['clairvoyant_usd_rig_day']:.2f}", "", "100%")
-    rows = [("reference", (*bound, *[""] * 8))]
+    unknown = f"{summary['bound_expected_usd_rig_day']:.2f}"
+    rows = [
+        ("reference", (*bound, *[""] * 8)),
+        ("reference", ("bound without foresight of leases", unknown, *[""] * 10)),
+    ]
     for name, row in summary["policies"].items():
         kind = "main" if name in summary["subject"] else ""
         rows.append(
@@ -196,8 +200,7 @@ def _line(name: str, row: Row) -> tuple[str, ...]:
         escape(name),
         f"{row['net_usd_rig_day']:.2f}",
         f"{row['iqm_usd_rig_day']:.2f}",
-        f"{_percent(row['gap_closed'])} "
-        f"({_percent(row['gap_closed_low'])} to {_percent(row['gap_closed_high'])})",
+        _gap(row, "gap_closed"),
         f"{row['probability_of_improvement']:.2f}",
         f"{row['moves_rig_day']:.3f}",
         _percent(time["idle"]),
@@ -234,6 +237,10 @@ def _made(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
         "intervals": f"95 %, percentiles of {summary['resamples']:,} paired resamples of worlds; "
         "training seeds keep their weight",
         "bound": "no plan exceeds it even with perfect foresight (agents/clairvoyant.py)",
+        "bound without foresight of leases": "no policy exceeds it on average, even if it knew all "
+        f"but which leases come (agents/expected.py); headroom against it "
+        f"{_percent(summary['headroom_expected'])}, gap closed "
+        f"{_gap(summary, 'gap_closed_expected')}",
         "headroom": f"(bound - tuned rule) / bound; below {NARROW:.0%} the page warns",
         "cost of moves": ", ".join(SPENT.values()),
         "rules": knobs,
@@ -251,6 +258,12 @@ def _table(heading: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) ->
         for kind, cells in rows
     )
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+
+
+def _gap(row: Row, name: str) -> str:
+    """A gap closed with its interval."""
+    value, low, high = (_percent(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def _percent(value: float | None) -> str:

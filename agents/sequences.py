@@ -16,7 +16,7 @@ fault is fined at the pay under the whole fleet's work. Leases see `agents.lease
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -121,6 +121,15 @@ def rigs(world: World, q: Quotes) -> Rigs:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """What an idle rig is paid for being listed where leases are auctioned; see `agents.worth`."""
+
+    worth_usd: Tensor  # [T, L, R, B] of the lease that may come
+    chance: Tensor  # [T, L, B] that it comes, as one more unit of the fleet's work has it
+    most: Tensor  # [T, L, B] without any work of ours: what is not yet mass meets no more
+
+
+@dataclass(frozen=True)
 class Plan:
     """What the dynamic programme decided; networks, rigs, worlds."""
 
@@ -129,41 +138,77 @@ class Plan:
     target: Tensor  # uint8 [T, R, B] for where
     leased: Tensor  # int16 [T, L + 1, R, B] end of the lease an idle rig takes; 0 = none
 
+    @classmethod
+    def blank(cls, rig: Rigs) -> Plan:
+        """Nobody takes a lease; the rest is to be filled."""
+        hours, networks, worlds = rig.runs.shape
+        shape = (rig.up.shape[1], worlds)
 
-def solve(rig: Rigs, price: Tensor) -> Plan:
+        def room(dtype: torch.dtype, *sizes: int) -> Tensor:
+            return torch.zeros(hours, *sizes, *shape, dtype=dtype, device=rig.up.device)
+
+        leased = room(torch.int16, len(rig.leases.networks) + 1)
+        leaves = room(torch.bool, 2, networks)
+        return cls(torch.zeros_like(rig.fixed_usd), leaves, room(torch.uint8), leased)
+
+    def decide(
+        self, t: int, states: tuple[Tensor, Tensor], gone: Tensor, where: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Note who leaves for `where`; (warm, cold) value before the hour, [N, R, B] both."""
+        self.target[t] = where
+        for state, leaves in zip(states, self.leaves[t], strict=True):
+            torch.gt(gone, state, out=leaves)
+        return torch.maximum(states[0], gone), torch.maximum(states[1], gone)
+
+
+def solve(rig: Rigs, price: Tensor, listed: Listed | None = None) -> Plan:
     """The best sequences at prices [T, 2N, B] of a unit of work in each sub-pool."""
-    hours, networks, worlds = rig.runs.shape
-    shape = (networks, rig.up.shape[1], worlds)
-    stages = _stages(rig.delay_h)
-    leaves = torch.empty(hours, 2, *shape, dtype=torch.bool, device=price.device)
-    target = torch.empty(hours, *shape[1:], dtype=torch.uint8, device=price.device)
-    warm, cold = torch.zeros(2, *shape, device=price.device)  # value from the next hour on
-    waits = warm.new_zeros(len(stages.before), *shape[1:])  # by hours of provisioning
+    plan, stages = Plan.blank(rig), stages_of(rig.delay_h)
+    warm, cold = torch.zeros(2, *rig.mass.shape, device=price.device)  # from the next hour on
+    waits = warm.new_zeros(len(stages.before), *warm.shape[1:])  # by hours of provisioning
     offered, lent = rig.leases, rig.leases.networks
-    leased = torch.zeros(hours, len(lent) + 1, *shape[1:], dtype=torch.int16, device=price.device)
-    held = hold(offered, leased[0, :-1].shape)
-    for t in range(hours - 1, -1, -1):
-        now = _hour(rig, price[t], t)
-        drift = rig.warmup * (warm - cold)
-        later = cold + now.on * drift
-        stays = now.warm + (warm - drift) + now.on * drift
-        grows, begins = now.cold + later, now.first + later
+    held = hold(offered, plan.leased[0, :-1].shape)
+    for t in range(len(price) - 1, -1, -1):
+        now = earnings(rig, price[t], t)
+        states = stay(rig, now, warm, cold)
         take, ends, going = earn(offered, held, t, now, rig.energy_usd[t], warm)
-        leased[t, :-1] = ends * (take > stays.index_select(0, lent))
-        for state in (stays, grows, begins):
+        plan.leased[t, :-1] = ends * (take > states[0].index_select(0, lent))
+        for state in states:
             state.index_copy_(0, lent, torch.maximum(state.index_select(0, lent), take))
-        waits = _provision(stages, waits, begins, rig.up[t], now.capital)
-        reach = waits.index_select(0, stages.entry) - rig.enter_usd[t].unsqueeze(1) - rig.barred
-        best, where = reach.max(0)
-        gone = best - now.capital * rig.unbonding_h
+        if listed is not None:
+            _list(rig, listed, t, states)
+        waits, gone, where = move(rig, stages, now, t, states[2], waits)
         leave_or_go_on(offered, held, t, going, gone)
-        torch.gt(gone, stays, out=leaves[t, 0])
-        torch.gt(gone, grows, out=leaves[t, 1])
-        target[t] = where
-        warm, cold = torch.maximum(stays, gone), torch.maximum(grows, gone)
+        warm, cold = plan.decide(t, states[:2], gone, where)
     value = warm.gather(0, rig.start.unsqueeze(0)).squeeze(0)
     value.view(-1)[offered.cell[offered.first] % value.numel()] = held.value_usd[offered.first]
-    return Plan(value - rig.fixed_usd, leaves, target, leased)
+    return replace(plan, value_usd=value - rig.fixed_usd)
+
+
+def _list(rig: Rigs, listed: Listed, t: int, states: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Pay a rig that is not yet leased for being listed, warm or by the part that is mass."""
+    chance, most = listed.chance[t].unsqueeze(1), listed.most[t].unsqueeze(1)
+    warm, first = (v.index_select(0, rig.leases.networks) for v in (rig.warm, rig.first))
+    for state, mass in zip(states, (torch.ones_like(warm), warm, warm * first), strict=True):
+        paid = listed.worth_usd[t] * (most + (chance - most) * mass)
+        state.index_add_(0, rig.leases.networks, paid)
+
+
+def stay(rig: Rigs, now: Earnings, warm: Tensor, cold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value of an hour on each network and what follows: warm, cold, provisioning ends in it."""
+    drift = rig.warmup * (warm - cold)
+    later = cold + now.on * drift
+    return now.warm + (warm - drift) + now.on * drift, now.cold + later, now.first + later
+
+
+def move(
+    rig: Rigs, stages: Stages, now: Earnings, t: int, begins: Tensor, waits: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(value of the stages of provisioning, of leaving each network [N, R, B], the best target)."""
+    waits = _provision(stages, waits, begins, rig.up[t], now.capital)
+    reach = waits.index_select(0, stages.entry) - rig.enter_usd[t].unsqueeze(1) - rig.barred
+    best, where = reach.max(0)
+    return waits, best - now.capital * rig.unbonding_h, where
 
 
 class Stages(NamedTuple):
@@ -174,7 +219,7 @@ class Stages(NamedTuple):
     last: Tensor  # int64 [N] where it works for the rest of the hour
 
 
-def _stages(delay_h: Tensor) -> Stages:
+def stages_of(delay_h: Tensor) -> Stages:
     entry = torch.cumsum(delay_h + 1, 0) - 1
     states = torch.arange(int(entry[-1]) + 1, device=delay_h.device)
     return Stages((states - 1).clamp_min(0), entry, entry - delay_h)
@@ -199,7 +244,7 @@ class Earnings(NamedTuple):
     capital: Tensor  # that part of it which is the price of locked collateral
 
 
-def _hour(rig: Rigs, price: Tensor, t: int) -> Earnings:
+def earnings(rig: Rigs, price: Tensor, t: int) -> Earnings:
     up = rig.up[t]
     on = rig.runs[t].unsqueeze(1) * up
     locked = rig.locked * rig.token_usd[t].unsqueeze(1)

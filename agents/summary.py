@@ -37,16 +37,14 @@ Row = dict[str, Any]
 def summarise(compared: Comparison, resamples: int) -> Row:
     """Headline, references and one row for each policy; figures in USD are per rig-day."""
     draws = statistics.resamples(len(compared.seeds), resamples)
-    tuned, bound = compared.net(compared.opponent), compared.bound
-    subject = compared.subject_net
-    gap = statistics.gap_closed(subject, tuned, bound)
-    low, high = statistics.gap_interval(subject, tuned, bound, draws)
+    subject, tuned, bound = compared.subject_net, compared.net(compared.opponent), compared.bound
     return {
-        "gap_closed": _finite(gap),
-        "gap_closed_low": _finite(low),
-        "gap_closed_high": _finite(high),
-        "verdict": verdict(low, high),
+        **_gap_closed("gap_closed", subject, tuned, bound, draws),
+        "verdict": verdict(*statistics.gap_interval(subject, tuned, bound, draws)),
         "headroom": _finite(headroom(tuned, bound)),
+        "bound_expected_usd_rig_day": float(compared.expected.mean()),
+        "headroom_expected": _finite(headroom(tuned, compared.expected)),
+        **_gap_closed("gap_closed_expected", subject, tuned, compared.expected, draws),
         "warnings": warnings(compared),
         "subject": list(compared.subject),
         "opponent": compared.opponent,
@@ -62,6 +60,15 @@ def summarise(compared: Comparison, resamples: int) -> Row:
         "rigs": compared.scenario.rig_count,
         "networks": list(compared.scenario.network_names),
         "policies": {name: _policy(compared, name, draws) for name in compared.ranked},
+    }
+
+
+def _gap_closed(name: str, policy: Floats, tuned: Floats, bound: Floats, draws: Whole) -> Row:
+    low, high = statistics.gap_interval(policy, tuned, bound, draws)
+    return {
+        name: _finite(statistics.gap_closed(policy, tuned, bound)),
+        f"{name}_low": _finite(low),
+        f"{name}_high": _finite(high),
     }
 
 
@@ -97,15 +104,12 @@ def warnings(compared: Comparison) -> list[str]:
 
 def _policy(compared: Comparison, name: str, draws: Whole) -> Row:
     one, tuned = compared.scores[name], compared.net(compared.opponent)
-    low, high = statistics.gap_interval(one.net_usd, tuned, compared.bound, draws)
     over_low, over_high = statistics.paired_interval(one.net_usd - tuned, draws)
     rule = compared.tuned.rules.get(name)
     return {
         "net_usd_rig_day": float(one.net_usd.mean()),
         f"net_usd_rig_day_without_last_{TAIL_H}_h": float(one.early_net_usd.mean()),
-        "gap_closed": _finite(statistics.gap_closed(one.net_usd, tuned, compared.bound)),
-        "gap_closed_low": _finite(low),
-        "gap_closed_high": _finite(high),
+        **_gap_closed("gap_closed", one.net_usd, tuned, compared.bound, draws),
         "over_opponent": float((one.net_usd - tuned).mean()),
         "over_opponent_low": over_low,
         "over_opponent_high": over_high,

@@ -125,6 +125,13 @@ def show_table(summary: dict[str, Any], console: Console | None = None) -> None:
         f"headroom: {percent(summary['headroom'])} of the clairvoyant bound "
         f"({bound:.2f} USD per rig-day) lies above the tuned rule ({opponent}, {tuned:.2f})"
     )
+    say(
+        "without foresight of leases, on average: headroom "
+        f"{percent(summary['headroom_expected'])} of the bound "
+        f"({summary['bound_expected_usd_rig_day']:.2f}), gap closed "
+        f"{percent(summary['gap_closed_expected'])}, 95 % interval "
+        f"{_interval(summary, 'gap_closed_expected')}"
+    )
     for warning in summary["warnings"]:
         say(f"warning: {warning}", "bold red")
     console.print(_policies(summary))
@@ -157,8 +164,8 @@ def _policies(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return f"{percent(row['gap_closed_low'])} to {percent(row['gap_closed_high'])}"
+def _interval(row: dict[str, Any], gap: str = "gap_closed") -> str:
+    return f"{percent(row[f'{gap}_low'])} to {percent(row[f'{gap}_high'])}"
 
 
 def percent(share: float | None) -> str:

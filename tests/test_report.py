@@ -49,13 +49,14 @@ def compared(subject: tuple[str, ...] = ("ppo",), bound: float = 2.0) -> Compari
     learned = {name: EmaHysteresis(margin=0.1 + k) for k, name in enumerate(subject)}
     played = play(build_scenario("small", "core", horizon=48), learned, tuned, SEEDS, 2, 1, print)
     worlds = np.full(len(SEEDS), played.net(OPPONENT).mean())
-    return replace(played, bound=worlds * bound)
+    return replace(played, bound=worlds * bound, expected=worlds * (1 + bound) / 2)
 
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound has tests of its own; here only its place in the figures counts."""
-    monkeypatch.setattr(comparison, "clairvoyant", lambda *_: np.zeros(len(SEEDS)))
+    """The bounds have tests of their own; here only their place in the figures counts."""
+    for bound in ("clairvoyant", "expected_bound"):
+        monkeypatch.setattr(comparison, bound, lambda *_: np.zeros(len(SEEDS)))
 
 
 def page(one: Comparison, made: dict[str, str] | None = None) -> str:
@@ -106,7 +107,8 @@ def test_names_stay_text_wherever_they_stand() -> None:
 
 def test_the_page_shows_every_policy_network_and_section() -> None:
     one, text = compared(), main_page()
-    for name in (*one.scores, *one.scenario.network_names[:-1], "clairvoyant bound"):
+    bounds = ("clairvoyant bound", "bound without foresight of leases")
+    for name in (*one.scores, *one.scenario.network_names[:-1], *bounds):
         assert f">{name}<" in text, name
     for heading in ("Policies", "Profit over time", "Regret", "Where each dollar went"):
         assert f"<h2>{heading}</h2>" in text
@@ -165,6 +167,11 @@ def test_the_headline_is_gap_closed_of_the_subject_over_the_opponent() -> None:
     assert said["gap_closed"] == pytest.approx((ours - tuned) / (one.bound.mean() - tuned))
     assert said["gap_closed_low"] <= said["gap_closed"] <= said["gap_closed_high"]
     assert said["headroom"] == pytest.approx(1 - tuned / one.bound.mean())
+    gap, low, high = (said[f"gap_closed_expected{end}"] for end in ("", "_low", "_high"))
+    assert low <= gap <= high
+    assert gap == pytest.approx((ours - tuned) / (one.expected.mean() - tuned))
+    assert said["headroom_expected"] == pytest.approx(1 - tuned / one.expected.mean())
+    assert said["bound_expected_usd_rig_day"] == pytest.approx(one.expected.mean())
     assert said["policies"][OPPONENT]["gap_closed"] == 0.0
     assert said["policies"][OPPONENT]["probability_of_improvement"] == 0.5
     json.loads(to_json(said), parse_constant=lambda word: pytest.fail(word))  # no NaN, no Infinity
