@@ -139,6 +139,11 @@ class Group:
         return frozenset(self.index) - COMPUTED
 
     @cached_property
+    def allowed(self) -> frozenset[str]:
+        """All that a row of a snapshot may hold."""
+        return self.given | self.extra
+
+    @cached_property
     def limits(self) -> Floats:
         """Lowest and highest value of each column, [2, C]."""
         return np.array([[f.low for f in self.fields], [f.high for f in self.fields]])

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from hashlib import blake2s
+from itertools import compress, repeat
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ Ints = NDArray[np.int64]
 SCHEMA = 1
 MOST_PAIRS = 1_000_000  # rigs x networks; to decide on as many takes 1.4 GB; assumption
 MOST_KW_A_GPU = 10.0  # assumption: today's draw about 1 kW, and none less than 10 W
+_LENGTHS = frozenset(range(1, MOST_CHARACTERS + 1))  # of a name
 _FIELDS = ("schema", "time", "market", "networks", "rigs")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -114,7 +117,7 @@ def _snapshot(
     table = read_table(columns.rigs, "rigs", rigs, gpu)  # [R, 19]
     _check_power(columns, rigs, table)
     assignment = _assignment(rigs, place)
-    table[:, columns.rigs.index["tiebreak"]] = [tiebreak(name) for name in rigs]
+    table[:, columns.rigs.index["tiebreak"]] = [*map(tiebreak, rigs)]
     work = _work(columns, gpu, kind, table[:, columns.rigs.index["gpu_count"]])
     _override(work, rigs, networks)
     facts = np.vstack((feeds[:, : len(NETWORKS)], columns.off))  # [N, 27]
@@ -144,7 +147,7 @@ def _snapshot(
 def _rows(value: Any, path: str) -> dict[str, Row]:
     """Named rows, each a dict under a name that can be printed."""
     rows = entries(value, path)
-    if not all(map(is_name, rows)):
+    if not _all_names(rows):
         wanted = f"names of 1 to {MOST_CHARACTERS} printable characters"
         raise FieldError(path, wanted, next(name for name in rows if not is_name(name)))
     if set(map(type, rows.values())) <= {dict}:
@@ -152,14 +155,24 @@ def _rows(value: Any, path: str) -> dict[str, Row]:
     return {name: entries(row, join(path, name)) for name, row in rows.items()}
 
 
-def _places(names: Collection[str], known: Mapping[str, int]) -> Ints:
-    return np.fromiter((known.get(name, -1) for name in names), np.int64, len(names))
+def _all_names(keys: Collection[Any]) -> bool:
+    """Whether each is a name (`is_name`), asked of all at once."""
+    try:
+        together, lengths = "".join(keys), {*map(len, keys)}
+    except TypeError:  # one is no text
+        return False
+    return together.isprintable() and lengths <= _LENGTHS
+
+
+def _places(names: Collection[Any], known: Mapping[str, int]) -> Ints:
+    return np.fromiter(map(known.get, names, repeat(-1)), np.int64, len(names))
 
 
 def _assignment(rigs: Mapping[str, Row], place: Mapping[str, int]) -> Ints:
     """Position of the network that each rig is on."""
+    networks = map(itemgetter("network"), rigs.values())
     try:
-        return np.array([place[row["network"]] for row in rigs.values()], dtype=np.int64)
+        return np.fromiter(map(place.__getitem__, networks), np.int64, len(rigs))
     except (KeyError, TypeError):  # not there, not known, or nothing that could be a name
         wanted = f"a network of this snapshot or {OFF}"
         for name, row in rigs.items():
@@ -172,10 +185,15 @@ def _assignment(rigs: Mapping[str, Row], place: Mapping[str, int]) -> Ints:
 
 def _gpus(rigs: Mapping[str, Row], known: Mapping[str, int]) -> Ints:
     """Each rig's GPU model in the catalogue, -1 if it is not given or not known."""
-    for name, row in rigs.items():
-        if "gpu" in row and not is_name(row["gpu"]):
-            raise FieldError(join(join("rigs", name), "gpu"), "a GPU model's name", row["gpu"])
-    return _places([row.get("gpu", "") for row in rigs.values()], known)
+    given = [row.get("gpu", "") for row in rigs.values()]
+    try:
+        places = _places(given, known)
+    except TypeError:  # nothing that could be a name
+        places = np.full(len(given), -1)
+    for name, gpu in zip(compress(rigs, places < 0), compress(given, places < 0), strict=True):
+        if "gpu" in rigs[name] and not is_name(gpu):
+            raise FieldError(join(join("rigs", name), "gpu"), "a GPU model's name", gpu)
+    return places
 
 
 def _strangers(rigs: Mapping[str, Row], gpu: Ints) -> dict[str, str]:
@@ -197,20 +215,21 @@ def _check_power(columns: Columns, rigs: Collection[str], table: Floats) -> None
 
 def _work(columns: Columns, gpu: Ints, kind: Ints, count: Floats) -> Floats:
     """What each rig's GPUs would put in each pool, [R, N]; every rig can be switched off."""
+    work = np.ones((len(gpu), len(kind) + 1))
+    units = work[:, :-1]  # of the networks but `off`
     number_of = np.where(columns.per_rig[kind], 1.0, count[:, None])
-    enough = count[:, None] >= columns.min_gpus[kind]  # false of a count that is not known
-    work = np.where(enough, number_of * columns.mass[np.ix_(gpu, kind)], 0.0)
-    return np.hstack((work, np.ones((len(gpu), 1))))
+    np.multiply(columns.mass[:, kind][gpu], number_of, out=units)
+    units[~(count[:, None] >= columns.min_gpus[kind])] = 0.0  # also of a count that is not known
+    return work
 
 
 def _override(work: Floats, rigs: Mapping[str, Row], networks: Mapping[str, Row]) -> None:
     """Write the work that a snapshot gives itself over the catalogue's."""
     place = {name: n for n, name in enumerate(networks)}
-    for r, (name, row) in enumerate(rigs.items()):
-        if "work" not in row:
-            continue
+    given = [(r, name) for r, (name, row) in enumerate(rigs.items()) if "work" in row]
+    for r, name in given:
         path = join(join("rigs", name), "work")
-        for network, units in entries(row["work"], path).items():
+        for network, units in entries(rigs[name]["work"], path).items():
             if network not in place:
                 raise unknown(path, network, place)
             here = number(units, join(path, network), 0, LARGEST, "work units")

@@ -6,7 +6,7 @@ microseconds a row. Anything unusual is looked at again field by field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -30,27 +30,54 @@ def read_table(
     """
     table = group.base[known]
     names, values = list(rows), list(rows.values())
-    shapes: dict[tuple[str, ...], list[int]] = {}
-    for m, row in enumerate(values):
-        shapes.setdefault(tuple(row), []).append(m)
-    for shape, members in shapes.items():
-        strangers = np.flatnonzero(known[members] < 0)
-        for m in (members[0], *(members[k] for k in strangers[:1])):
+    for members, by_field in _alike(values):
+        strangers = members[known[members] < 0]
+        for m in (members[0], *strangers[:1]):
             _check_shape(group, path, names[m], values[m], bool(known[m] >= 0))
-        columns = [group.index[name] for name in shape if name in group.index]
+        columns = [group.index[name] for name in by_field if name in group.index]
         if columns:
-            part = {names[m]: values[m] for m in members}
-            table[np.ix_(members, columns)] = _given(group, path, columns, part).T
+            by_column = [by_field[group.fields[k].name] for k in columns]
+            given = _given(group, columns, by_column)
+            if given is None:
+                for m in members:
+                    _check(group, columns, values[m], join(path, names[m]))
+                given = _floats(by_column)  # of subclasses of float, as NumPy's are
+            table[members[:, None], columns] = given.T
     return table
+
+
+def _alike(rows: Sequence[Row]) -> list[tuple[NDArray[np.int64], dict[str, Sequence[Any]]]]:
+    """Rows of the same fields together: their positions, and what is in each field."""
+    if len(set(map(len, rows))) == 1:
+        try:
+            return [(np.arange(len(rows)), _by_field(rows, [*rows[0]]))]
+        except KeyError:  # as many fields, but others
+            pass
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for m, row in enumerate(rows):
+        shapes.setdefault(tuple(row), []).append(m)
+    return [
+        (np.array(members), _by_field([rows[m] for m in members], shape))
+        for shape, members in shapes.items()
+    ]
+
+
+def _by_field(rows: Sequence[Row], fields: Sequence[str]) -> dict[str, Sequence[Any]]:
+    if len(fields) < 2:  # of a single name itemgetter gives the value, not a tuple of one
+        return {name: [row[name] for row in rows] for name in fields}
+    values = zip(*map(itemgetter(*fields), rows), strict=True)
+    return dict(zip(fields, values, strict=True))
 
 
 def _check_shape(group: Group, path: str, name: str, row: Row, known: bool) -> None:
     """`FieldError` at a field of a row that is unknown or missing, by the names alone."""
+    required = group.required[0] if known else group.required[1]
+    if row.keys() >= required and row.keys() <= group.allowed:
+        return
     here = join(path, name)
     for key in row:
-        if key not in group.given and key not in group.extra:
+        if key not in group.allowed:
             raise unknown(here, key, (*group.given, *group.extra))
-    required = group.required[0] if known else group.required[1]
     for field in group.fields:
         if field.name in required and field.name not in row:
             why = _stranger(group, name, row) if not known and field.name in group.supplied else ""
@@ -63,30 +90,29 @@ def _stranger(group: Group, name: str, row: Row) -> str:
     return f" ({not_known(said, group.catalog)})" if said else ""
 
 
-def _given(group: Group, path: str, columns: list[int], part: Mapping[str, Row]) -> Floats:
-    """What rows of one shape hold in some columns, [columns, rows]."""
-    rows = part.values()
-    names = [group.fields[k].name for k in columns]
-    pick = itemgetter(*names)
-    # Of a single name itemgetter gives the value, not a tuple of one.
-    by_column = list(zip(*map(pick, rows), strict=True)) if len(names) > 1 else [[*map(pick, rows)]]
-    plain = all(
+def _given(group: Group, columns: list[int], by_column: Sequence[Sequence[Any]]) -> Floats | None:
+    """What rows hold in some columns, [columns, rows]; None unless it is plainly right."""
+    if not all(
         group.types[k].issuperset(map(type, column))
         for k, column in zip(columns, by_column, strict=True)
-    )
+    ):
+        return None
     try:
-        given = np.array(by_column, dtype=np.float64) if plain else None
+        given = _floats(by_column)
     except OverflowError:  # an integer beyond any float
-        given = None
-    if given is not None:
-        given[~np.isfinite(given)] = np.nan
-        low, high = group.limits[:, columns, None]
-        if not ((given < low) | (given > high)).any():
-            return given
-    for name, row in part.items():
-        for k in columns:
-            field = group.fields[k]
-            field.check(row[field.name], join(join(path, name), field.name))
-    given = np.array(by_column, dtype=np.float64)  # of subclasses of float, as NumPy's are
+        return None
+    low, high = group.limits[:, columns, None]
+    return None if ((given < low) | (given > high)).any() else given
+
+
+def _floats(by_column: Sequence[Sequence[Any]]) -> Floats:
+    given = np.array(by_column, dtype=np.float64)
     given[~np.isfinite(given)] = np.nan
     return given
+
+
+def _check(group: Group, columns: list[int], row: Row, path: str) -> None:
+    """`FieldError` at the first field of a row that is ill-typed or out of its limits."""
+    for k in columns:
+        field = group.fields[k]
+        field.check(row[field.name], join(path, field.name))
