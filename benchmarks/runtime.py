@@ -1,11 +1,13 @@
 """A bundle in operation: cold start beside an SB3 zip with torch, time of a decision, memory.
 
-    python benchmarks/runtime.py BUNDLE               # about a minute on a quiet machine
+    python benchmarks/runtime.py BUNDLE               # two minutes on a quiet machine
 
 Each start is a process of its own, ours and SB3's in turn: import, load (ours replays its recorded
 cases), first decision for the default fleet. Both networks have the bundle's own size. Decisions
 are timed with snapshots as Python values: validation, policy, guardrails, reasons and books are in
-the figures, the text of JSON is not. Compare figures of one run, not of two days.
+the figures, the text of JSON is not. A fleet that obeys goes where it is ordered and provisions
+there, as that of a live orchestrator; one that never does is led on paper beside the real one, and
+each hour is as full of orders as the first. Compare figures of one run, not of two days.
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ DECIDE = """
 import json, sys, time
 from agents.serve.latency import latency_ms
 from agents.serve.runtime import Policy
-rigs, networks, hours = map(int, sys.argv[2:])
+rigs, networks, hours, obeys = map(int, sys.argv[2:])
 free = {"max_novelty": 1e9, "regret_budget_h": 1e9}  # the policy decides, whatever the size
 def measure(clock):
     policy = Policy.load(sys.argv[1], guardrails=free)
-    return latency_ms(policy, rigs, networks, hours, clock)
+    return latency_ms(policy, rigs, networks, hours, clock, obeys=bool(obeys))
 
 wall = measure(time.perf_counter)
 with open("/proc/self/status") as status:  # before a second policy is loaded
@@ -130,13 +132,16 @@ def main() -> None:
     mine, other = told("bundle", started[0]), told("SB3 zip with torch", started[1])
     print(f"ratio {other.wall_s / mine.wall_s:.1f} (processor {other.cpu_s / mine.cpu_s:.1f})")
     for rigs, hours in SIZES:
-        _, said = run(DECIDE, options.bundle.absolute(), rigs, NETWORKS, hours)
-        wall, cpu, resident, peak = json.loads(said)
-        print(
-            f"{rigs:>5} rigs x {NETWORKS} networks: p50 {wall[0]:6.2f} ms, p99 {wall[1]:6.2f} ms "
-            f"(processor {cpu[0]:.2f}, {cpu[1]:.2f}), resident {resident:.0f} MiB, peak {peak:.0f}",
-            flush=True,
-        )
+        for how, obeys in (("obeying", True), ("never obeying", False)):
+            _, said = run(DECIDE, options.bundle.absolute(), rigs, NETWORKS, hours, int(obeys))
+            wall, cpu, resident, peak = json.loads(said)
+            print(
+                f"{rigs:>5} rigs x {NETWORKS} networks, {how:>13}: "
+                f"p50 {wall[0]:6.2f} ms, p99 {wall[1]:6.2f} ms "
+                f"(processor {cpu[0]:.2f}, {cpu[1]:.2f}), resident {resident:.0f} MiB, "
+                f"peak {peak:.0f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
