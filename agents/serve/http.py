@@ -41,7 +41,7 @@ from .logs import log_json_lines
 from .openapi import document
 from .overrides import read_overrides
 from .runtime import Decision, Policy
-from .service import Service, Watch
+from .service import Service, Watch, told
 from .shadow import Shadow
 
 LOG = logging.getLogger(__name__)
@@ -192,15 +192,7 @@ def _decide(service: Service, metrics: Metrics, body: bytes) -> Response:
         "ms": round(seconds * 1e3, 3),
     }
     LOG.info("decided", extra={"fields": fields})
-    return _json(200, _answer(decision, service.shadow))
-
-
-def _answer(decision: Decision, shadow: bool) -> dict[str, Any]:
-    """A decision as the client gets it. A shadow's moves are those of a fleet on paper: whoever
-    carries out `moves` finds none."""
-    told = decision.to_json()
-    moves, paper = ([], told["moves"]) if shadow else (told["moves"], [])
-    return {**told, "moves": moves, "paper_moves": paper, "shadow": shadow}
+    return _json(200, told(decision, shadow=service.shadow))
 
 
 async def _read_body(request: Request) -> bytes:

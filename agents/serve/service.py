@@ -77,6 +77,14 @@ class Service:
         return True
 
 
+def told(decision: Decision, *, shadow: bool) -> dict[str, Any]:
+    """A decision as the client gets it. A shadow's moves are those of a fleet on paper: whoever
+    carries out `moves` finds none."""
+    said = decision.to_json()
+    moves, paper = ([], said["moves"]) if shadow else (said["moves"], [])
+    return {**said, "moves": moves, "paper_moves": paper, "shadow": shadow}
+
+
 class Watch(threading.Thread):
     """Reloads when the bundle's folder has changed and come to rest, or when it is asked to.
 
