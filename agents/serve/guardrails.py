@@ -101,12 +101,15 @@ def apply(
     wrong = np.flatnonzero(given < 0).tolist()
     acted = [_stopped(snapshot, "legal", r, None, "not an order") for r in wrong]
     rig = np.flatnonzero(given > 0)
+    if not len(rig):
+        return np.zeros(rigs, np.int64), tuple(acted)
     there = given[rig] - 1
     for name, blocks, why in _checks(snapshot, account, bars, counters, g):
         stop = blocks(rig, there)
-        for r, n in zip(rig[stop].tolist(), there[stop].tolist(), strict=True):
-            acted.append(_stopped(snapshot, name, r, n, why(r, n)))
-        rig, there = rig[~stop], there[~stop]
+        if stop.any():
+            for r, n in zip(rig[stop].tolist(), there[stop].tolist(), strict=True):
+                acted.append(_stopped(snapshot, name, r, n, why(r, n)))
+            rig, there = rig[~stop], there[~stop]
     tiebreak = snapshot.of("tiebreak")[rig]
     first = np.lexsort((tiebreak, -account.gain_usd[rig, there]))
     rig, there, full = _within_caps(rig[first], there[first], snapshot, counters, g)

@@ -11,6 +11,7 @@ window, or it has made up for them on paper.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import NamedTuple
 
 from .accounting import Account, Bools, Floats, Ints, Terms, value_moves
@@ -69,8 +70,8 @@ def follow_real(regret: Regret, strays: dict[str, str]) -> Regret:
 def settle(policy: Paper, rule: Paper, before: Regret, time: float, budget_usd: float) -> Regret:
     """The budget after an hour; a budget that is not known (NaN) changes nothing."""
     lead_usd = rule.book.usd - policy.book.usd
-    oldest = time - WINDOW_H * HOUR_S
-    lead = tuple(entry for entry in before.lead if entry[0] >= oldest)
+    oldest = bisect_left(before.lead, (time - WINDOW_H * HOUR_S, -math.inf))
+    lead = before.lead[oldest:]
     lost = lead_usd - lead[0][1] if lead else 0.0
     if not lead or time - lead[-1][0] >= HOUR_S:
         lead = (*lead, (time, lead_usd))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
-from hashlib import blake2s
+from hashlib import blake2s, sha256
 from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any
@@ -60,7 +60,8 @@ class Snapshot:
     @cached_property
     def digest(self) -> str:
         """Hash of the facts and names, to tell a snapshot that is sent again from another."""
-        found = blake2s(repr((self.time, self.rig_names, self.network_names)).encode())
+        names = "\n".join((*self.rig_names, "", *self.network_names))
+        found = sha256(f"{self.time!r}\n{names}".encode())  # most processors have it built in
         for part in (self.rigs, self.networks, self.work, self.assignment, self.market):
             found.update(np.ascontiguousarray(part).data)
         return found.hexdigest()
