@@ -12,22 +12,22 @@ import threading
 import time as clock
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .accounting import Account, Floats, Ints, Rule, Terms, rule_orders, terms, value_moves
-from .book import named
+from .accounting import Ints, Rule, rule_orders
 from .bundle import Bundle, read_bundle
+from .case import Case
 from .columns import OFF
 from .decision import HOLD, POLICY, RULE, Decision, Verdict, why_held
 from .errors import NOTHING, FieldError
 from .explain import explain
 from .feeds import feeds
-from .guardrails import Acted, Bars, Guardrails, apply, clip, settings
-from .model import Model, remember, rewind
+from .guardrails import Acted, Bars, Guardrails, apply, settings
+from .model import Model
 from .novelty import Training
-from .regret import WINDOW_H, Fleet, follow_real, lost_usd, settle
+from .regret import WINDOW_H, lost_usd, settle
 from .rehearsal import rehearse
 from .signature import verify
 from .snapshot import Snapshot, parse
@@ -37,26 +37,6 @@ from .state_file import read, save
 __all__ = ["Decision", "Policy"]
 
 LOG = logging.getLogger(__name__)
-
-
-class Case(NamedTuple):
-    """A snapshot as it is decided on."""
-
-    base: State  # what was remembered
-    seen: Snapshot  # with estimates cut
-    clipped: tuple[Acted, ...]
-    before: Floats  # [5, N] averages up to the last hour, NaN where there are none
-    memory: Floats  # [5, N] with this hour in them
-    fed_h: Floats  # [N] for which they were fed
-    dt_h: float  # since the last snapshot
-    terms: Terms
-    worth: Account
-    bars: Bars
-    places: Mapping[str, str]  # rig -> network
-    moved: Mapping[str, float]  # rig -> unix s, of the moves that the snapshot shows
-    pending: Mapping[str, Order]  # by rig, which may be on its way
-    led: Fleet  # the policy's on paper
-    ruled: Fleet  # the rule's
 
 
 class Policy:
@@ -160,11 +140,11 @@ class Policy:
             late_h = (base.time - seen.time) / HOUR_S
             late = f"older by {late_h:.2f} h than one" if late_h else "of the same time as another"
             return self._held(seen, f"{late} that was seen before", acted), None
-        case = self._case(base, seen, Bars(rig_holds, barred))
-        novelty, novelty_of = self._training.distance(case.seen, case.memory)
+        case = Case.of(base, seen, Bars(rig_holds, barred), self._rule, limits)
+        novelty, novelty_of = self._training.distance(case.seen, case.averages.memory)
         verdict = self._judge(case, novelty, novelty_of)
         wanted, asked = self._orders(verdict.source, case)
-        counters = base.moves.counters(case.seen, case.fed_h, case.moved, case.pending)
+        counters = base.moves.counters(case.seen, case.averages.fed_h, case.moved, case.pending)
         orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
         moves, near = explain(case.seen, case.terms, case.worth, orders)
         acted = (*acted, *case.clipped, *stopped)
@@ -185,33 +165,11 @@ class Policy:
         )
         return decision, state
 
-    def _case(self, base: State, seen: Snapshot, bars: Bars) -> Case:
-        known, fed_h, brought = base.memory(seen, self.limits.max_gap_h)
-        dt_h = 0.0 if base.time is None else (seen.time - base.time) / HOUR_S
-        cut, clipped = clip(seen, known, self.limits)
-        before, memory = known, remember(known, cut, dt_h)
-        if brought.any():  # with this hour in them
-            before = np.where(brought, rewind(known, cut, dt_h), known)
-            memory = np.where(brought, known, memory)
-        fed = np.isfinite(seen.on("estimate_usd")) & np.isfinite(seen.on("token_usd"))
-        more_h = dt_h * (fed & (dt_h <= self.limits.max_gap_h))
-        fed_h = np.where(np.isfinite(known).all(0), fed_h + more_h, 0.0)
-        offered = terms(cut, memory, self._rule)
-        worth = value_moves(cut, offered)
-        at = named(cut, cut.assignment)
-        moved, strays = base.moved(at, seen.time)
-        pending = base.pending(at, seen.time, self.limits.max_gap_h)
-        regret = follow_real(base.regret, {rig: at[rig] for rig in strays})
-        led, ruled = (Fleet.of(p, cut, worth, offered) for p in (regret.policy, regret.rule))
-        return Case(
-            *(base, cut, clipped, before, memory, fed_h, dt_h, offered, worth, bars),
-            *(at, moved, pending, led, ruled),
-        )
-
     def _judge(self, case: Case, novelty: float, novelty_of: str) -> Verdict:
         """Who decides."""
         limits, base = self.limits, case.base
-        if case.before.shape[1] > 1 and not np.isfinite(case.before[:, :-1]).any():
+        before = case.averages.before[:, :-1]
+        if before.size and not np.isfinite(before).any():
             return Verdict(HOLD, "first snapshot, and it brings no averages: all rigs hold")
         if case.dt_h > limits.max_gap_h:
             gap = f"nothing seen for {case.dt_h:.1f} h, limit {limits.max_gap_h:g}"
@@ -230,7 +188,7 @@ class Policy:
         # While the rule leads, and after it has led, the policy's fleet stands elsewhere.
         apart = source != HOLD and (case.base.regret.spent or case.led.apart)
         fleets = [case.seen] * (source == POLICY) + [case.led.seen] * apart
-        answers = self._model.run_all(fleets, case.before, case.dt_h)
+        answers = self._model.run_all(fleets, case.averages.before, case.dt_h)
         asked = answers[-1].orders if apart else None
         if source == POLICY:
             return answers[0].orders, asked
@@ -248,7 +206,7 @@ class Policy:
         }
         return State(
             time=seen.time,
-            feeds=base.fed(seen, case.memory, case.fed_h),
+            feeds=base.fed(seen, case.averages.memory, case.averages.fed_h),
             places=case.places,
             orders={**case.pending, **ordered},
             moves=base.moves.after(case.moved, len(ordered), seen.time),
@@ -261,10 +219,10 @@ class Policy:
         g, seen = self.limits, case.seen
         of_policy = of_rule = orders
         if asked is not None:
-            of_policy = case.led.guarded(asked, case.bars, case.fed_h, g)
+            of_policy = case.led.guarded(asked, case.bars, case.averages.fed_h, g)
         if verdict.source != HOLD:
             wanted = rule_orders(case.ruled.seen, case.ruled.worth, self._rule)
-            of_rule = case.ruled.guarded(wanted, case.bars, case.fed_h, g)
+            of_rule = case.ruled.guarded(wanted, case.bars, case.averages.fed_h, g)
         seen_h = case.dt_h if case.dt_h <= g.max_gap_h else 0.0
         budget_usd = g.regret_budget_h * seen.at("nominal_usd_h")
         papers = case.led.after(of_policy, seen_h), case.ruled.after(of_rule, seen_h)
