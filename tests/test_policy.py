@@ -19,7 +19,7 @@ import env  # noqa: F401
 from agents.distribution import MaskedCategorical
 from agents.features import extract
 from agents.network import NetworkConfig, rule_logits
-from agents.outlook import Observation
+from agents.outlook import Observation, Seen, read
 from agents.policy import FleetPolicy
 from agents.rules import BreakEven
 from env.observation import COLUMNS, column
@@ -215,6 +215,23 @@ def same_features(a: Any, b: Any, apart: Mapping[str, tuple[int, ...]] | None = 
         torch.testing.assert_close(
             getattr(b, name)[kept], value[kept], rtol=1e-4, atol=1e-4, msg=name
         )
+
+
+@torch.no_grad()
+def test_a_rule_makes_of_columns_by_name_what_it_makes_of_the_observation(
+    seen: Observation,
+) -> None:
+    pairs, networks = (
+        {c.name: read(seen, group, c.name) for c in COLUMNS[group]}
+        for group in ("pairs", "networks")
+    )
+    shown = Seen(
+        pairs={name: values.mT for name, values in pairs.items()},
+        networks={name: values.unsqueeze(-1) for name, values in networks.items()},
+        rigs={},
+    )
+    for rule in (EAGER, BreakEven(average_h=100.0, marginal=0.5)):
+        torch.testing.assert_close(rule.gain_usd(shown), rule.gain_usd(seen).mT)
 
 
 @torch.no_grad()
