@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import scenario
-from learners import awaken, make_policy, make_ppo, observations
+from hydra import compose, initialize_config_dir
+from learners import EAGER, awaken, make_policy, make_ppo, observations
 from torch import Tensor
 
 from agents.checkpoint import Best, load_training, restore, save_checkpoint, state
+from agents.config import Config, load_config
 from agents.features import Features
 from agents.policy import FleetPolicy
 from agents.ppo import FleetPPO, Loss
 from agents.rollout import Sample
+from agents.training import make_model
 from agents.validation import Validated
+from env.catalog import CONFIG_DIR
 from env.errors import InputError
 from env.scenario import Scenario
+from train import plain
 
 HOURS, WORLDS, CLIP = 8, 2, 0.2
 
@@ -178,3 +184,22 @@ def test_a_machine_that_cannot_compile_is_told_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match=r"compile: expected a C.. compiler.*'no-such-compiler'"):
         learner(compiled=True)
+
+
+def composed(*overrides: str) -> Config:
+    """What the command line `python train.py` with these overrides would run."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return load_config(plain(compose("train", list(overrides))))[0]
+
+
+def test_only_the_run_for_a_gpu_compiles_and_takes_bfloat16() -> None:
+    default, full = composed(), composed("experiment=full")
+    assert (default.device, default.agent.compile, default.agent.bf16) == ("cpu", False, False)
+    assert (full.device, full.agent.compile, full.agent.bf16) == ("cuda", True, True)
+
+
+def test_options_of_the_agent_reach_the_learner() -> None:
+    for wanted in (False, True):
+        agent = replace(composed("experiment=smoke").agent, compile=wanted, bf16=wanted)
+        model = make_model(agent, small(), EAGER, 0)
+        assert (model.compiled, model.policy.bf16) == (wanted, wanted)
