@@ -1,0 +1,60 @@
+"""Fleets on paper beside the real one, and the window over which the rule's lead is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from snapshots import Rig, by_hand, even
+
+from agents.serve.accounting import account, terms, value_moves
+from agents.serve.book import Book, moved
+from agents.serve.regret import WINDOW_H, Fleet, lost_usd, settle
+from agents.serve.snapshot import Snapshot
+from agents.serve.state import HOUR_S, Paper, Regret
+
+REAL = {"rig-0": "a", "rig-1": "b"}
+
+
+def two_rigs() -> tuple[Snapshot, np.ndarray]:
+    rigs: list[Rig] = [{"on": "a", "leaving_usd": 4.0}, {"on": "b"}]
+    return by_hand(rigs, {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 3.0}})
+
+
+def found(place: dict[str, str]) -> Fleet:
+    """A fleet on paper with these places in an hour of the two rigs."""
+    snapshot, memory = two_rigs()
+    offered = terms(snapshot, memory, even())
+    return Fleet.of(Paper(Book(place)), snapshot, value_moves(snapshot, offered), offered)
+
+
+@pytest.mark.parametrize(
+    ("place", "apart"),
+    [
+        (REAL, False),
+        ({"rig-0": "b", "rig-1": "b"}, True),
+        ({"rig-0": "a"}, True),  # rig-1 is new to it
+        ({**REAL, "gone": "a"}, True),
+    ],
+)
+def test_a_fleet_is_apart_when_it_has_other_rigs_or_they_stand_elsewhere(
+    place: dict[str, str], apart: bool
+) -> None:
+    assert found(place).apart is apart
+
+
+def test_a_fleet_that_stands_elsewhere_is_valued_as_a_real_one_would_be_there() -> None:
+    snapshot, memory = two_rigs()
+    there = found({"rig-0": "b", "rig-1": "b"})
+    assert there.seen.assignment.tolist() == [1, 1]
+    alone = account(moved(snapshot, np.array([1, 1])), memory, even())
+    for ours, theirs in zip(there.worth, alone, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_the_lead_is_counted_over_the_window_and_no_longer() -> None:
+    regret = Regret()
+    for hour in range(int(WINDOW_H) + 3):
+        rule = Paper(Book(REAL, 2.0 * hour))  # it gains 2 USD on the policy each hour
+        regret = settle(Paper(), rule, regret, hour * HOUR_S, budget_usd=1e9)
+        assert lost_usd(regret) == 2.0 * min(hour, WINDOW_H)
+    assert len(regret.lead) == WINDOW_H + 1
