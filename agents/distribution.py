@@ -9,18 +9,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+MOST_ENTRANTS = 4.0  # assumption: at 1.26 times each, the fourth pays 2.5 times the price
 _LARGEST_LOGIT = 40.0
 _MASK = 1e9  # taken off where a choice is not legal
 
 
 class MaskedCategorical:
-    """Independent choices of R rigs among N + 1; logits and legal [..., R, N + 1]."""
+    """Independent choices of R rigs among N + 1; logits and legal [..., R, N + 1].
 
-    def __init__(self, logits: Tensor, legal: Tensor) -> None:
+    charged [..., N]: 1 for a network whose registration grows dearer with each of our own in an
+    hour. No more than `MOST_ENTRANTS` rigs are expected to enter one: beyond that, the probability
+    of entering is cut alike for all rigs, and holding takes what is cut off.
+    """
+
+    def __init__(self, logits: Tensor, legal: Tensor, charged: Tensor | None = None) -> None:
         tame = logits.masked_fill(logits.isnan(), 0.0).clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
         self.legal = legal
         self._may = legal.to(logits.dtype)
         self.log_probs = torch.log_softmax(tame + (self._may - 1.0) * _MASK, -1)
+        if charged is not None:
+            self.log_probs = _rationed(self.log_probs, charged)
 
     @property
     def probs(self) -> Tensor:
@@ -77,3 +85,13 @@ def _place(steps: Tensor, ends: Tensor, u: Tensor) -> Tensor:
 def _count(true: Tensor) -> Tensor:
     """How many are true, as a float: sums of integers are slow."""
     return true.to(torch.float32).sum(-1, keepdim=True)
+
+
+def _rationed(log_probs: Tensor, charged: Tensor) -> Tensor:
+    """Log probabilities [..., R, N + 1] with no more than `MOST_ENTRANTS` to a charged network."""
+    holds, moves = log_probs[..., :1], log_probs[..., 1:]
+    going = torch.exp(moves)
+    entrants = going.sum(-2, keepdim=True) * charged.unsqueeze(-2)  # [..., 1, N] expected
+    share = MOST_ENTRANTS / entrants.clamp_min(MOST_ENTRANTS)
+    cut = (going * (1.0 - share)).sum(-1, keepdim=True)
+    return torch.cat((torch.log(torch.exp(holds) + cut), moves + torch.log(share)), -1)

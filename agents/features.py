@@ -146,6 +146,7 @@ class Features(NamedTuple):
     gain_h: Tensor  # [B, N, R] worth of a move by a rule, in hours of typical yield
     phase: Tensor  # [B, R] in [0, 1): moves through the day, apart for each rig
     legal: Tensor  # bool [B, R, N + 1]
+    charged: Tensor  # [B, N] 1 where entering takes a registration that has its price
 
     @property
     def here(self) -> Tensor:
@@ -188,6 +189,7 @@ def extract(observation: Observation, rule: BreakEven) -> Features:
         gain_h=worth.gain_h,
         phase=phase,
         legal=nn.functional.pad(moves, (1, 0), value=True),
+        charged=(tables["networks"][column("networks", "burn_usd")] > 0).to(open_.dtype),
     )
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agents.distribution import MaskedCategorical
 from agents.features import extract
 from agents.network import FleetNetwork
+from agents.policy import choices
 from env.observation import Facts, derive
 
 
@@ -79,6 +79,6 @@ class PolicyGraph(nn.Module):
         known = Facts(rigs, networks, work, assignment, market)
         observation, remembered = derive(known, memory, dt_h)  # type: ignore[arg-type] # traced
         features = extract(observation, self.network.rule)
-        choices = MaskedCategorical(self.network.logits(features), features.legal)
-        orders, margin = choices.at_quantile(features.phase), choices.margin(features.phase)
-        return Answer(orders, choices.probs, margin, remembered)
+        found = choices(self.network.logits(features), features)
+        orders, margin = found.at_quantile(features.phase), found.margin(features.phase)
+        return Answer(orders, found.probs, margin, remembered)

@@ -63,46 +63,50 @@ class FleetPolicy(ActorCriticPolicy):
         """Choices and values of each rig; foresight as in `FleetNetwork.forward`."""
         with torch.autocast(features.rigs.device.type, torch.bfloat16, enabled=self.bf16):
             out = self.network(features, foresight)
-        return RigView(MaskedCategorical(out.logits, features.legal), out.values.float())
+        return RigView(choices(out.logits, features), out.values.float())
 
     def orders(self, observation: Observation) -> Tensor:
         """The deterministic orders of an observation of tensors: int64 [B, R]."""
         features = self.features(observation)
-        choices = MaskedCategorical(self.network.logits(features), features.legal)
-        return choices.at_quantile(features.phase)
+        return choices(self.network.logits(features), features).at_quantile(features.phase)
 
     def forward(
         self, obs: PyTorchObs, deterministic: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         features = self.features(_tensors(obs))
-        choices, values = self.view(features)
-        orders = _choose(choices, features, deterministic)
-        return orders, values.mean(-1, keepdim=True), choices.log_prob(orders).sum(-1)
+        seen = self.view(features)
+        orders = _choose(seen.choices, features, deterministic)
+        log_prob = seen.choices.log_prob(orders).sum(-1)
+        return orders, seen.values.mean(-1, keepdim=True), log_prob
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        choices, values = self.view(self.features(_tensors(obs)))
-        log_prob = choices.log_prob(actions.long()).sum(-1)
-        return values.mean(-1, keepdim=True), log_prob, choices.entropy().sum(-1)
+        seen = self.view(self.features(_tensors(obs)))
+        log_prob = seen.choices.log_prob(actions.long()).sum(-1)
+        return seen.values.mean(-1, keepdim=True), log_prob, seen.choices.entropy().sum(-1)
 
     def get_distribution(self, obs: PyTorchObs) -> MaskedCategorical:  # type: ignore[override]
         """The choices of each rig."""
         features = self.features(_tensors(obs))
-        return MaskedCategorical(self.network.logits(features), features.legal)
+        return choices(self.network.logits(features), features)
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         return self.view(self.features(_tensors(obs))).values.mean(-1, keepdim=True)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         features = self.features(_tensors(observation))
-        choices = MaskedCategorical(self.network.logits(features), features.legal)
-        return _choose(choices, features, deterministic)
+        return _choose(choices(self.network.logits(features), features), features, deterministic)
 
 
-def _choose(choices: MaskedCategorical, features: Features, deterministic: bool) -> Tensor:
+def choices(logits: Tensor, features: Features) -> MaskedCategorical:
+    """What each rig may choose, from the network's logits [B, R, N + 1]."""
+    return MaskedCategorical(logits, features.legal, features.charged)
+
+
+def _choose(found: MaskedCategorical, features: Features, deterministic: bool) -> Tensor:
     u = features.phase if deterministic else torch.rand_like(features.phase)
-    return choices.at_quantile(u)
+    return found.at_quantile(u)
 
 
 def _tensors(obs: PyTorchObs) -> Observation:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.distribution import MaskedCategorical
+from agents.distribution import MOST_ENTRANTS, MaskedCategorical
 
 RIGS, CHOICES = 3, 5
 wild = st.sampled_from([math.nan, math.inf, -math.inf, 1e30, -1e30, 3e38, 0.0, -1.0, 2.0])
@@ -141,3 +141,18 @@ def test_the_gradient_of_a_log_probability_passes_the_mask_and_stays_finite() ->
     assert bool(torch.isfinite(logits.grad).all())
     assert logits.grad[0, 2] == 0.0
     assert logits.grad[0, 1] > 0.0
+
+
+@given(st.integers(1, 300), st.floats(-6.0, 6.0), st.lists(st.booleans(), min_size=3, max_size=3))
+def test_no_more_rigs_than_allowed_are_expected_to_register_at_once(
+    rigs: int, logit: float, charges: list[bool]
+) -> None:
+    """Where few want to go, and where nothing is charged, nothing changes."""
+    logits = torch.tensor([[0.0, logit, logit - 1.0, -2.0]]).expand(rigs, 4)
+    charged = torch.tensor(charges).float()
+    free = MaskedCategorical(logits, torch.ones(rigs, 4) > 0).probs
+    found = MaskedCategorical(logits, torch.ones(rigs, 4) > 0, charged).probs
+    wanted = free[:, 1:].sum(0)
+    limit = torch.where(charged > 0, wanted.clamp_max(MOST_ENTRANTS), wanted)
+    torch.testing.assert_close(found[:, 1:].sum(0), limit, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.sum(-1), torch.ones(rigs))

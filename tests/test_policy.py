@@ -16,11 +16,10 @@ from stable_baselines3 import PPO
 from torch import Tensor
 
 import env  # noqa: F401
-from agents.distribution import MaskedCategorical
 from agents.features import extract
 from agents.network import NetworkConfig, rule_logits
 from agents.outlook import Observation, Seen, read
-from agents.policy import FleetPolicy
+from agents.policy import FleetPolicy, choices
 from agents.rules import BreakEven
 from env.observation import COLUMNS, column
 from env.scenario import build_scenario
@@ -47,8 +46,7 @@ def turned(seen: Observation, rigs: Tensor, networks: Tensor) -> Observation:
 def margin(policy: FleetPolicy, seen: Observation) -> Tensor:
     """How sure each rig's order is, [B, R]."""
     features = policy.features(seen)
-    choices = MaskedCategorical(policy.network.logits(features), features.legal)
-    return choices.margin(features.phase)
+    return choices(policy.network.logits(features), features).margin(features.phase)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +138,7 @@ def test_before_training_the_policy_is_the_smooth_rule(seen: Observation) -> Non
     fresh = make_policy(scenario(), awake=False)
     features = fresh.features(seen)
     start = rule_logits(features, torch.tensor(EAGER.attention), torch.tensor(TINY.sharpness))
-    expected = MaskedCategorical(start, features.legal).probs
+    expected = choices(start, features).probs
     found, values = fresh.view(features)
     torch.testing.assert_close(found.probs, expected, rtol=1e-4, atol=1e-6)
     assert bool((values == 0).all())
