@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from agents.arrivals import arrivals, chance, idle_work, new_leases
-from agents.clairvoyant import BLOCK, block
+from agents.clairvoyant import block
 from agents.lagrangian import by_hour, pay, pools
 from agents.sequences import Listed, follow, rigs, solve
 from agents.statistics import Floats
@@ -33,6 +33,7 @@ from env.exogenous import Exogenous
 from env.scenario import Scenario
 from env.world import World
 
+RIGS_AT_ONCE = 1024  # of all worlds together, to bound memory
 LAST = 2  # steps with the leases that come: the least bound counts
 
 
@@ -45,8 +46,9 @@ def expected_bound(
     shared: the future of these seeds (`env.world.future`). steps: of the prices.
     """
     parts = []
-    for first in range(0, len(seeds), BLOCK):
-        rows = slice(first, first + BLOCK)
+    worlds = max(RIGS_AT_ONCE // scenario.rig_count, 1)
+    for first in range(0, len(seeds), worlds):
+        rows = slice(first, first + worlds)
         part = block(shared, rows)
         parts.append(_bound(World.start(scenario, seeds[rows], part), steps))
     bound: Floats = torch.cat(parts).cpu().numpy()
