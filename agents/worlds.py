@@ -61,7 +61,8 @@ def check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError("device", "a device of this machine (cpu, cuda)", name) from error
+        here = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise InputError("device", f"a device of this machine ({here})", name) from error
 
 
 def absolute_files(market: dict[str, Any]) -> dict[str, Any]:
