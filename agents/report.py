@@ -177,7 +177,7 @@ def _policies(summary: Row) -> str:
     unknown = f"{summary['bound_expected_usd_rig_day']:.2f}"
     rows = [
         ("reference", (*bound, *[""] * 8)),
-        ("reference", ("bound without foresight of leases", unknown, *[""] * 10)),
+        ("reference", ("bound, leases unknown", unknown, *[""] * 10)),
     ]
     for name, row in summary["policies"].items():
         kind = "main" if name in summary["subject"] else ""
@@ -237,7 +237,7 @@ def _made(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
         "intervals": f"95 %, percentiles of {summary['resamples']:,} paired resamples of worlds; "
         "training seeds keep their weight",
         "bound": "no plan exceeds it even with perfect foresight (agents/clairvoyant.py)",
-        "bound without foresight of leases": "no policy exceeds it on average, even if it knew all "
+        "bound, leases unknown": "no policy exceeds it on average, even if it knew all "
         f"but which leases come (agents/expected.py); headroom against it "
         f"{_percent(summary['headroom_expected'])}, gap closed "
         f"{_gap(summary, 'gap_closed_expected')}",

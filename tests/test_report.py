@@ -107,7 +107,7 @@ def test_names_stay_text_wherever_they_stand() -> None:
 
 def test_the_page_shows_every_policy_network_and_section() -> None:
     one, text = compared(), main_page()
-    bounds = ("clairvoyant bound", "bound without foresight of leases")
+    bounds = ("clairvoyant bound", "bound, leases unknown")
     for name in (*one.scores, *one.scenario.network_names[:-1], *bounds):
         assert f">{name}<" in text, name
     for heading in ("Policies", "Profit over time", "Regret", "Where each dollar went"):
