@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-MOST_ENTRANTS = 4.0  # assumption: at 1.26 times each, the fourth pays 2.5 times the price
+MOST_ENTRANTS = 4.0  # assumption: at 1.26 times each, the fourth pays twice the price of the first
 _LARGEST_LOGIT = 40.0
 _MASK = 1e9  # taken off where a choice is not legal
 
