@@ -50,12 +50,15 @@ class Inputs(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the graph says; the names are those of its outputs."""
+    """What the policy says; all but the margin are outputs of the exported graph."""
 
     orders: Tensor  # int64 [B, R], 0 = hold, i + 1 = move to network i
     probs: Tensor  # [B, R, N + 1], 0 where a choice is not legal
-    margin: Tensor  # [B, R] by how much probabilities may change before the order does
     memory_out: Tensor  # [B, 5, N] averages with this hour in them
+    margin: Tensor  # [B, R] by how much probabilities may change before the order does
+
+
+OUTPUTS = Answer._fields[:-1]
 
 
 class PolicyGraph(nn.Module):
@@ -81,4 +84,4 @@ class PolicyGraph(nn.Module):
         features = extract(observation, self.network.rule)
         found = choices(self.network.logits(features), features)
         orders, margin = found.at_quantile(features.phase), found.margin(features.phase)
-        return Answer(orders, found.probs, margin, remembered)
+        return Answer(orders, found.probs, remembered, margin)

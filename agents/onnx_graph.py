@@ -14,7 +14,7 @@ import torch
 from onnxscript import FLOAT, ir, opset18, optimizer
 from torch.export import Dim
 
-from agents.graph import Answer, Inputs, PolicyGraph
+from agents.graph import OUTPUTS, Answer, Inputs, PolicyGraph
 
 OPSET = 18
 op: Any = opset18  # whose constants have no one type
@@ -68,7 +68,9 @@ def to_onnx(graph: PolicyGraph, example: Inputs) -> bytes:
 
 
 def _fold(model: ir.Model) -> None:
-    """Compute what does not depend on the inputs, once and not at every load or run."""
+    """Compute what does not depend on the inputs, once and not at every load or run, and leave out
+    what only comparisons ask for."""
+    del model.graph.outputs[len(OUTPUTS) :]
     optimizer.inline(model)
     optimizer.fold_constants(model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)
     optimizer.remove_unused_nodes(model)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.config import Config
 from agents.golden import live, scenario_of
-from agents.graph import Answer, Inputs, PolicyGraph
+from agents.graph import OUTPUTS, Answer, Inputs, PolicyGraph
 
 MARGIN = 1e-4  # of probability, above which an order must be the same
 SIZES = ((1, 128, 80), (32, 8, 40), (1024, 1, 10))  # rigs, worlds, hours: 10,240 decisions each
@@ -36,7 +36,7 @@ class Parity:
 
     def add(self, expected: Answer, found: tuple[np.ndarray, ...]) -> None:
         """Compare the answers to the same inputs."""
-        orders, probs, margin, memory = (tensor.numpy() for tensor in expected)
+        orders, probs, memory, margin = (tensor.numpy() for tensor in expected)
         clear, other = margin > MARGIN, found[0] != orders
         self.decisions += orders.size
         self.compared += int(clear.sum())
@@ -49,7 +49,7 @@ class Parity:
         for name, difference in (
             ("probability", probs - found[1]),
             ("logit", logits),
-            ("memory", (memory - found[3]) / scale),
+            ("memory", (memory - found[2]) / scale),
         ):
             key = f"max_{name}_difference"
             worst = np.abs(difference).max()  # NaN where one side is not finite
@@ -65,10 +65,10 @@ def session(model: bytes) -> ort.InferenceSession:
 
 
 def answer(graph: ort.InferenceSession, inputs: Inputs) -> tuple[np.ndarray, ...]:
-    """What the exported graph says, in the order of `Answer`."""
+    """What the exported graph says, in the order of `OUTPUTS`."""
     given: dict[str, Tensor] = inputs._asdict()
     feed = {name: tensor.numpy() for name, tensor in given.items()}
-    return tuple(graph.run(list(Answer._fields), feed))
+    return tuple(graph.run(OUTPUTS, feed))
 
 
 def check_parity(model: bytes, graph: PolicyGraph, config: Config) -> dict[str, Any]:

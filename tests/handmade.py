@@ -137,7 +137,6 @@ def model() -> onnx.ModelProto:
         helper.make_node("ReduceSum", ["choices", "last"], ["total"], keepdims=1),
         helper.make_node("Add", ["total", "tiny"], ["above"]),
         helper.make_node("Div", ["choices", "above"], ["probs"]),
-        helper.make_node("ReduceMax", ["probs", "last"], ["margin"], keepdims=0),
         helper.make_node("Identity", ["memory"], ["memory_out"]),
     ]
     shapes: dict[str, list[str | int | None]] = {
@@ -150,7 +149,6 @@ def model() -> onnx.ModelProto:
         "dt_h": [],
         "orders": ["B", "R"],
         "probs": ["B", "R", "M"],
-        "margin": ["B", "R"],
         "memory_out": ["B", len(AVERAGES), "N"],
     }
     ends = [

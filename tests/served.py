@@ -18,9 +18,9 @@ from agents.serve.accounting import Rule, account
 from agents.serve.bundle import Bundle, read_bundle
 from agents.serve.guardrails import clip
 from agents.serve.limits import Guardrails, settings
-from agents.serve.model import Answer, Model, remember
+from agents.serve.model import Model, remember
 from agents.serve.runtime import Decision, Policy
-from agents.serve.snapshot import Snapshot, parse
+from agents.serve.snapshot import Ints, Snapshot, parse
 
 Json = dict[str, Any]
 LOOSE: Json = {"regret_budget_h": 1e6, "max_novelty": 1e6}  # so that nothing takes over
@@ -157,10 +157,10 @@ def _check_moves(
 class Graph:
     """What stands in for a bundle's model: each fleet asks it by itself."""
 
-    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints:
         raise NotImplementedError
 
-    def run_all(self, fleets: Sequence[Snapshot], memory: Any, dt_h: float) -> tuple[Answer, ...]:
+    def run_all(self, fleets: Sequence[Snapshot], memory: Any, dt_h: float) -> tuple[Ints, ...]:
         return tuple(self.run(seen, memory, dt_h) for seen in fleets)
 
 
@@ -170,7 +170,7 @@ class Hostile(Graph):
     def __init__(self, kind: str, seed: int) -> None:
         self._kind, self._rng = kind, np.random.default_rng(seed)
 
-    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints:
         rigs, networks = seen.work.shape
         orders: Any = self._rng.integers(0, networks + 1, rigs)
         if self._kind == "nan":
@@ -181,8 +181,8 @@ class Hostile(Graph):
             orders = self._rng.integers(0, 5, (rigs + 1, 2))
         if self._kind == "text":
             orders = np.full(rigs, "off")
-        anything = np.full((rigs, networks + 1), np.nan)
-        return Answer(orders, anything, anything[:, 0], np.full((5, networks), np.inf))
+        given: Ints = orders
+        return given
 
 
 KINDS = ("random", "nan", "huge", "shape", "text")
@@ -196,12 +196,10 @@ class Sleeping(Graph):
     def __init__(self) -> None:
         self.asked: list[list[int]] = []  # where the rigs stood
 
-    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints:
         self.asked.append(seen.assignment.tolist())
-        rigs, networks = seen.work.shape
         pay = seen.work * seen.on("estimate_usd") * seen.on("open")
-        orders = pay.argmax(-1) + 1 if self.awake else np.zeros(rigs, np.int64)
-        return Answer(orders, np.zeros((rigs, networks + 1)), np.zeros(rigs), memory)
+        return pay.argmax(-1) + 1 if self.awake else np.zeros(len(pay), np.int64)
 
 
 def averages(policy: Policy) -> dict[str, tuple[float, ...]]:

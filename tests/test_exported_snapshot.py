@@ -139,7 +139,7 @@ def test_the_exported_graph_replays_the_recorded_sequences(
             rigs, networks, work = known
             market, place = torch.tensor(s.market)[None].float(), torch.tensor(s.assignment)[None]
             inputs = Inputs(rigs, networks, work, place, market, memory, torch.tensor(hour["dt_h"]))
-            orders, _, _, after = answer(both[1], inputs)
+            orders, _, after = answer(both[1], inputs)
             memory = torch.from_numpy(after)
             choices = (None, *s.network_names)
             for rig, order in zip(s.rig_names, orders[0], strict=True):

@@ -24,8 +24,8 @@ from served import (
 )
 
 from agents.serve.columns import AVERAGES
-from agents.serve.model import Answer, remember
-from agents.serve.snapshot import Snapshot
+from agents.serve.model import remember
+from agents.serve.snapshot import Ints, Snapshot
 
 
 def test_the_first_snapshot_without_averages_is_a_hold_that_says_so(bundle: Path) -> None:
@@ -127,7 +127,7 @@ def test_averages_that_come_with_a_new_network_have_the_hour_in_them_already(bun
     asked: list[dict[str, list[float]]] = []
 
     class Watching(Sleeping):
-        def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+        def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints:
             after = remember(memory, seen, dt_h).T.tolist()
             asked.append(dict(zip(seen.network_names, after, strict=True)))
             return super().run(seen, memory, dt_h)

@@ -35,9 +35,8 @@ from served import (
 )
 
 from agents.serve.errors import FieldError
-from agents.serve.model import Answer
 from agents.serve.runtime import Policy
-from agents.serve.snapshot import Snapshot
+from agents.serve.snapshot import Ints, Snapshot
 
 SNAPSHOTS = int(os.environ.get("SNAPSHOTS", "10000"))
 
@@ -216,7 +215,7 @@ def test_a_hostile_graph_spoils_no_average(bundle: Path) -> None:
 
 def test_what_fails_inside_is_a_hold_that_says_so(bundle: Path) -> None:
     class Failing(Graph):
-        def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Answer:
+        def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints:
             raise RuntimeError("no such thing")
 
     decision = ask(fresh(bundle, Failing(), **LOOSE), recorded(bundle)[0])

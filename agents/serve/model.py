@@ -32,21 +32,12 @@ _INPUTS: Ends = {
 _OUTPUTS: Ends = {
     "orders": ("tensor(int64)", [None, None]),
     "probs": ("tensor(float)", [None, None, None]),
-    "margin": ("tensor(float)", [None, None]),
     "memory_out": ("tensor(float)", [None, len(AVERAGES), None]),
 }
+_ASKED = ("orders", "probs")  # averages have their one home in `remember`
 _TOGETHER = 16_384  # pairs of rig and network; more do not fit a processor's cache at once
 _AVERAGED = [[*NETWORKS].index(of) for of, _ in AVERAGES.values()]
 _LENGTHS_H = np.array([hours for _, hours in AVERAGES.values()])[:, None]
-
-
-class Answer(NamedTuple):
-    """What the policy says of R rigs and N networks."""
-
-    orders: Ints  # [R] 0 = hold, i + 1 = move to network i
-    probs: Floats  # [R, N + 1] 0 where a choice is not legal
-    margin: Floats  # [R] by how much probabilities may change before the order does
-    memory: Floats  # [5, N] averages with this hour in them
 
 
 class Model:
@@ -63,15 +54,16 @@ class Model:
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             _check_ends("inputs", self._session.get_inputs(), _INPUTS)
-            _check_ends("outputs", self._session.get_outputs(), _OUTPUTS)
+            outputs = [end for end in self._session.get_outputs() if end.name in _OUTPUTS]
+            _check_ends("outputs", outputs, _OUTPUTS)  # others are nobody's concern
         except BundleError:
             raise
         except Exception as error:  # onnxruntime's own exceptions have no other base
             said = ascii(" ".join(str(error).split())[:200])
             raise BundleError(f"policy.onnx: onnxruntime cannot load it ({said})") from None
 
-    def run(self, snapshot: Snapshot, memory: Floats, dt_h: float) -> Answer:
-        """The policy's answer; it raises nothing.
+    def run(self, snapshot: Snapshot, memory: Floats, dt_h: float) -> Ints:
+        """The policy's orders, int64 [R]: 0 = hold, i + 1 = move to network i. It raises nothing.
 
         memory [5, N]: the averages up to the last hour that was seen, dt_h hours ago; NaN starts
         an average at the present value. A rig holds if a fact of it or of its network is missing,
@@ -81,56 +73,52 @@ class Model:
 
     def run_all(
         self, snapshots: Sequence[Snapshot], memory: Floats, dt_h: float
-    ) -> tuple[Answer, ...]:
+    ) -> tuple[Ints, ...]:
         """What `run` answers to each of several snapshots of the same networks.
 
         Small fleets that are left with the same numbers of rigs and networks go through the graph
         together, which takes two thirds of the time that one after another takes.
         """
-        worlds = [_world(snapshot, memory, dt_h) for snapshot in snapshots]
-        alike: dict[tuple[int, int], list[_World]] = {}
+        worlds = [_world(snapshot, memory) for snapshot in snapshots]
+        alike: dict[tuple[int, ...], list[_World]] = {}
         for world in worlds:
-            if world.rigs.any() and np.isfinite(dt_h):
-                size = int(world.rigs.sum()), int(world.networks.sum())
-                alike.setdefault(size, []).append(world)
+            if len(world.rigs) and np.isfinite(dt_h):
+                alike.setdefault(world.facts["work"].shape, []).append(world)
         for (rigs, networks), same in alike.items():
             at_once = max(1, _TOGETHER // (rigs * max(1, networks)))
             for k in range(0, len(same), at_once):
                 self._answer(same[k : k + at_once], dt_h)
-        return tuple(world.answer for world in worlds)
+        return tuple(world.orders for world in worlds)
 
     def _answer(self, worlds: list[_World], dt_h: float) -> None:
-        """Fill in what the graph says of worlds of one size; they hold where it says nothing."""
+        """Write the graph's orders into worlds of one size; they hold where it gives none."""
         feed = {name: np.array([w.facts[name] for w in worlds]) for name in worlds[0].facts}
         feed["dt_h"] = np.array(dt_h, dtype=np.float32)
         try:
-            said = self._session.run([*_OUTPUTS], feed)
+            orders, probs = self._session.run(_ASKED, feed)
         except Exception:  # whatever the graph does, the fleet holds
             return
         count, (rigs, networks) = len(worlds), worlds[0].facts["work"].shape
-        shapes = [
-            (count, rigs),
-            (count, rigs, networks + 1),
-            (count, rigs),
-            (count, len(AVERAGES), networks),
-        ]
-        if [part.shape for part in said] == shapes:
-            for k, world in enumerate(worlds):
-                _spread(world, [part[k] for part in said])
+        if orders.shape != (count, rigs) or probs.shape != (count, rigs, networks + 1):
+            return
+        known = (orders >= 0) & (orders <= networks) & np.isfinite(probs).all(-1)
+        orders = np.where(known, orders, 0)
+        for world, chosen in zip(worlds, orders, strict=True):
+            world.orders[world.rigs] = world.choices[chosen]
 
 
 class _World(NamedTuple):
-    """What of a snapshot goes into the graph, and the answer that comes of it."""
+    """What of a snapshot goes into the graph, and the orders that come of it."""
 
-    rigs: Bools  # [R] those that are complete
-    networks: Bools  # [N]
+    rigs: Ints  # those that are complete
+    choices: Ints  # hold and the complete networks, as orders of the whole snapshot
     facts: dict[str, NDArray[Any]]  # of the complete ones, by the graph's inputs
-    answer: Answer  # of all; every rig holds until the graph has spoken
+    orders: Ints  # [R] of all; every rig holds until the graph has spoken
 
 
-def _world(snapshot: Snapshot, memory: Floats, dt_h: float) -> _World:
-    remembered = remember(memory, snapshot, dt_h)
-    before = np.where(np.isfinite(memory), memory, remembered)
+def _world(snapshot: Snapshot, memory: Floats) -> _World:
+    now = snapshot.networks[:, _AVERAGED].T
+    before = np.where(np.isfinite(memory), memory, now)
     with np.errstate(over="ignore"):  # beyond float32 is infinite, hence not complete
         numbers: dict[str, Floats32] = {
             "rigs": snapshot.rigs.astype(np.float32),
@@ -142,16 +130,18 @@ def _world(snapshot: Snapshot, memory: Floats, dt_h: float) -> _World:
     networks = _whole(numbers["networks"]) & _whole(numbers["memory"].T)
     rigs = _whole(numbers["rigs"]) & _whole(numbers["work"]) & networks[snapshot.assignment]
     rigs &= _whole(numbers["market"])
-    place = np.cumsum(networks) - 1  # [N] where a network is among the complete ones
-    facts = {
-        "rigs": numbers["rigs"][rigs],
-        "networks": numbers["networks"][networks],
-        "work": numbers["work"][rigs][:, networks],
-        "assignment": place[snapshot.assignment[rigs]],
-        "market": numbers["market"],
-        "memory": numbers["memory"][:, networks],
-    }
-    return _World(rigs, networks, facts, _held(len(rigs), len(networks), remembered))
+    r, n = np.flatnonzero(rigs), np.flatnonzero(networks)
+    facts: dict[str, NDArray[Any]] = {**numbers, "assignment": snapshot.assignment}
+    if len(r) < len(rigs) or len(n) < len(networks):
+        place = np.cumsum(networks) - 1  # [N] where a network is among the complete ones
+        facts |= {
+            "rigs": numbers["rigs"][r],
+            "networks": numbers["networks"][n],
+            "work": numbers["work"][np.ix_(r, n)],
+            "assignment": place[snapshot.assignment[r]],
+            "memory": numbers["memory"][:, n],
+        }
+    return _World(r, np.array([0, *(n + 1)]), facts, np.zeros(len(rigs), np.int64))
 
 
 def remember(memory: Floats, snapshot: Snapshot, dt_h: float) -> Floats:
@@ -176,26 +166,6 @@ def rewind(memory: Floats, snapshot: Snapshot, dt_h: float) -> Floats:
 def _whole(values: Floats32) -> Bools:
     """Whether all numbers along the last axis are finite."""
     return np.asarray(np.isfinite(values).all(-1))
-
-
-def _held(rigs: int, networks: int, memory: Floats) -> Answer:
-    """Every rig holds, of no margin."""
-    probs = np.zeros((rigs, networks + 1))
-    probs[:, 0] = 1.0
-    return Answer(np.zeros(rigs, np.int64), probs, np.zeros(rigs), memory)
-
-
-def _spread(world: _World, said: list[NDArray[Any]]) -> None:
-    """Put what the graph said of the complete rigs and networks in its place among all of them."""
-    held, r, n = world.answer, np.flatnonzero(world.rigs), np.flatnonzero(world.networks)
-    orders, probs, margin, memory = said
-    right = (orders >= 0) & (orders <= len(n)) & np.isfinite(probs).all(-1) & np.isfinite(margin)
-    r, orders, probs, margin = r[right], orders[right], probs[right], margin[right]
-    choices = np.array([0, *(n + 1)])  # of the whole snapshot, by the graph's own number
-    held.orders[r] = choices[orders]
-    held.probs[np.ix_(r, choices)] = probs
-    held.margin[r] = margin
-    held.memory[:, n] = np.where(np.isfinite(memory), memory, held.memory[:, n])
 
 
 def _check_ends(

@@ -26,7 +26,7 @@ def rehearse(bundle: Bundle, model: Model) -> int:
             before = seen.averages if memory is None else memory
             if before.shape[1] != len(seen.network_names):
                 raise BundleError(f"{where}: other networks than the hour before")
-            orders = model.run(seen, before, hour["dt_h"]).orders
+            orders = model.run(seen, before, hour["dt_h"])
             memory = remember(before, seen, hour["dt_h"])
             choices = (None, *seen.network_names)
             for rig, order in zip(seen.rig_names, orders.tolist(), strict=True):

@@ -189,9 +189,9 @@ class Policy:
         apart = source != HOLD and (case.base.regret.spent or case.led.apart)
         fleets = [case.seen] * (source == POLICY) + [case.led.seen] * apart
         answers = self._model.run_all(fleets, case.averages.before, case.dt_h)
-        asked = answers[-1].orders if apart else None
+        asked = answers[-1] if apart else None
         if source == POLICY:
-            return answers[0].orders, asked
+            return answers[0], asked
         if source == RULE:
             return rule_orders(case.seen, case.worth, self._rule), asked
         return np.zeros(len(case.seen.rig_names), np.int64), asked
