@@ -15,7 +15,6 @@ from .accounting import Account, Bools, Floats, Ints, Terms, best_moves
 from .snapshot import Snapshot
 
 NEAR_MISS = 0.2  # assumption: of its entry cost, that a move may fall short and still be told
-MOST_NEAR = 100  # near misses that are told, those of highest gain; assumption
 
 
 class Move(NamedTuple):
@@ -73,17 +72,12 @@ def explain(
     """(the moves of legal orders [R], the holds that were a near miss).
 
     A hold is a near miss when the best legal network gains over the horizon, or falls short by less
-    than `NEAR_MISS` of its entry cost. Of more than `MOST_NEAR`, those of highest gain are told.
+    than `NEAR_MISS` of its entry cost.
     """
     best, most = best_moves(account)
     moving = orders > 0
     fall_short = NEAR_MISS * account.entry_usd[np.arange(len(best)), best]
-    near = np.flatnonzero(~moving & (most > -fall_short))
-    if len(near) > MOST_NEAR:
-        near = near[np.argpartition(-most[near], MOST_NEAR)[:MOST_NEAR]]
-    told = moving.copy()
-    told[near] = True
-    rig = np.flatnonzero(told)  # [K]
+    rig = np.flatnonzero(moving | (most > -fall_short))  # [K]
     there = np.where(moving, orders - 1, best)[rig]
     moves = _told(snapshot, terms, account, moving, rig, there)
     return tuple(m for m in moves if m.made), tuple(m for m in moves if not m.made)
