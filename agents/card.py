@@ -92,20 +92,26 @@ def _ranges(training: Plain) -> str:
 def _scores(scores: Plain) -> str:
     if not scores:
         return "The run has not been evaluated."
-    gap, low, high = (scores[f"gap_closed{part}"] for part in ("", "_low", "_high"))
-    known = None not in (gap, low, high)
-    closed = f"{gap:.0%} (95 % interval {low:.0%} to {high:.0%})" if known else "not defined"
     return f"""\
 In {scores["worlds"]} {scores["split"]} worlds of {scores["rigs"]} rigs and {scores["horizon_h"]} \
 hours that no training saw, net USD per rig-day:
 
-| this policy | tuned rule ({scores["opponent"]}) | perfect foresight (bound) |
-|---|---|---|
+| this policy | tuned rule ({scores["opponent"]}) | bound without foresight of leases | \
+bound with perfect foresight |
+|---|---|---|---|
 | {scores["policy_usd_rig_day"]:.2f} | {scores["opponent_usd_rig_day"]:.2f} | \
-{scores["clairvoyant_usd_rig_day"]:.2f} |
+{scores["bound_expected_usd_rig_day"]:.2f} | {scores["clairvoyant_usd_rig_day"]:.2f} |
 
-Share of the gap between rule and bound that it closes: {closed}. Verdict: {scores["verdict"]}. \
+Of the gap between the rule and perfect foresight it closes {_closed(scores, "gap_closed")}, of \
+that to the nearer bound {_closed(scores, "gap_closed_expected")}. Verdict: {scores["verdict"]}. \
 {scores["moves_rig_day"]:.2f} moves per rig and day."""
+
+
+def _closed(scores: Plain, name: str) -> str:
+    gap, low, high = (scores[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if None in (gap, low, high):
+        return "a share that is not defined"
+    return f"{gap:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 
 def _parity(parity: Plain) -> str:

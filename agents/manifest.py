@@ -164,6 +164,10 @@ _HEADLINE = (
     "gap_closed_high",
     "opponent",
     "clairvoyant_usd_rig_day",
+    "gap_closed_expected",
+    "gap_closed_expected_low",
+    "gap_closed_expected_high",
+    "bound_expected_usd_rig_day",
 )
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 import agents.run_folder
 from agents import export
+from agents.card import model_card
 from agents.checkpoint import load_best
 
 NAMES = {
@@ -180,3 +181,27 @@ def test_the_card_says_what_the_bundle_is_and_where_it_ends(
     assert f"`{manifest['rule']['name']}`" in card
     assert "the tuned rule's accounting" in card  # whose flip price is no threshold of the policy's
     assert "MIT" in card
+
+
+def test_the_card_tells_the_scores_against_both_bounds(manifest: dict[str, Any]) -> None:
+    usd = {"policy": 52.0, "opponent": 51.0, "clairvoyant": 61.0, "bound_expected": 56.0}
+    gaps = {"gap_closed": (0.1, 0.05, 0.15), "gap_closed_expected": (0.2, 0.1, 0.3)}
+    said = {
+        **manifest,
+        "scores": {
+            **{"worlds": 8, "split": "test", "rigs": 32, "horizon_h": 720, "moves_rig_day": 0.1},
+            **{"opponent": "break_even", "verdict": "better than the tuned rule"},
+            **{f"{name}_usd_rig_day": value for name, value in usd.items()},
+            **{
+                f"{name}{end}": value
+                for name, values in gaps.items()
+                for end, value in zip(("", "_low", "_high"), values, strict=True)
+            },
+        },
+    }
+    card = model_card(said, "small ones")
+    assert "| 52.00 | 51.00 | 56.00 | 61.00 |" in card
+    assert "it closes 10% (95 % interval 5% to 15%)" in card
+    assert "nearer bound 20% (95 % interval 10% to 30%)" in card
+    said["scores"]["gap_closed_low"] = None
+    assert "it closes a share that is not defined" in model_card(said, "small ones")

@@ -97,15 +97,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, validation: Validation) -> P
     return run
 
 
-@pytest.mark.parametrize("saved", [0, 1, 3, 6])
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
-    saved: int,
-    whole: Path,
-    validation: Validation,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Stopped in the worst moment: the row is written, its checkpoint (after `saved`) is not."""
+def interrupted(run: Path, validation: Validation, saved: int, **changes: Any) -> None:
+    """A job stopped in the worst moment: the row is written, its checkpoint (after `saved`) is not;
+    and then resumed."""
     left = saved + 1
 
     def stop(*args: Any) -> None:
@@ -115,23 +109,45 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
             raise KeyboardInterrupt
         save_checkpoint(*args)
 
-    monkeypatch.setattr(agents.recording, "save_checkpoint", stop)
-    if saved < 6:
-        with pytest.raises(KeyboardInterrupt):
-            job(tmp_path, validation)
-    else:
-        job(tmp_path, validation)
-    monkeypatch.undo()
-    rows = len((tmp_path / "metrics.csv").read_text().splitlines())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(agents.recording, "save_checkpoint", stop)
+        if saved < 6:
+            with pytest.raises(KeyboardInterrupt):
+                job(run, validation, **changes)
+        else:
+            job(run, validation, **changes)
+    rows = len((run / "metrics.csv").read_text().splitlines())
     assert rows == min(1 + saved + 2, 1 + 7)
     torch.manual_seed(999)
-    job(tmp_path, validation, resume=True)
-    assert (tmp_path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    job(run, validation, resume=True, **changes)
+
+
+def same_files(ours: Path, expected: Path) -> None:
+    """Metrics, weights and state of two runs, byte for byte."""
+    assert (ours / "metrics.csv").read_bytes() == (expected / "metrics.csv").read_bytes()
     for name in ("policy", "training"):
         for suffix in ("json", "safetensors"):
             file = f"{name}.{suffix}"
-            ours, expected = last_checkpoint(tmp_path) / file, last_checkpoint(whole) / file
-            assert ours.read_bytes() == expected.read_bytes(), file
+            one, other = last_checkpoint(ours) / file, last_checkpoint(expected) / file
+            assert one.read_bytes() == other.read_bytes(), file
+
+
+@pytest.mark.parametrize("saved", [0, 1, 3, 6])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    saved: int, whole: Path, validation: Validation, tmp_path: Path
+) -> None:
+    interrupted(tmp_path, validation, saved)
+    same_files(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_so_is_a_compiled_one(validation: Validation, tmp_path: Path) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    whole.mkdir()
+    parted.mkdir()
+    job(whole, validation, compile=True)
+    interrupted(parted, validation, 3, compile=True)
+    same_files(parted, whole)
 
 
 def test_every_row_has_all_columns_and_scores_stand_in_the_start_and_the_end(whole: Path) -> None:
