@@ -21,8 +21,9 @@ import numpy as np
 from agents.serve.accounting import Rule, account
 from agents.serve.book import Book, placed
 from agents.serve.catalog import read_columns
-from agents.serve.columns import AVERAGES, Columns
+from agents.serve.columns import AVERAGES, OFF, Bools, Columns
 from agents.serve.errors import FieldError
+from agents.serve.shadow import stood_h
 from agents.serve.snapshot import Ints, Snapshot, parse
 from agents.statistics import Floats
 from env.errors import InputError
@@ -37,6 +38,7 @@ class Fleet(NamedTuple):
     """One of the two fleets, over the hours of a log."""
 
     usd: Floats  # [K] profit of each interval before housing, less what the moves at its end cost
+    moved_usd: Floats  # [K] what these cost
     moves: int
     modelled: float  # share of rig-hours on tournaments and leases
 
@@ -54,13 +56,23 @@ class Rehearsal:
     gaps: int
 
     def full_days(self) -> tuple[Ints, Floats, Floats]:
-        """The days with hours enough, [D], profit on paper and profit of the orchestrator."""
+        """The days with hours enough, [D], profit on paper and profit of the orchestrator.
+
+        What moves cost on a day without hours enough is charged to the next full day, whose hours
+        they bought: else a fleet that moves on its first day, which seldom is full, moves free.
+        """
         days, at = np.unique(self.day, return_inverse=True)
         full = np.bincount(at, self.hours, len(days)) >= FULL_DAY_H
-        ours, theirs = (np.zeros(len(days)) for _ in range(2))
-        np.add.at(ours, at, self.ours.usd)
-        np.add.at(theirs, at, self.theirs.usd)
-        return days[full], ours[full], theirs[full]
+        ours, theirs = (_by_full_day(fleet, at, full) for fleet in (self.ours, self.theirs))
+        return days[full], ours, theirs
+
+
+def _by_full_day(fleet: Fleet, day: Ints, full: Bools) -> Floats:
+    """Profit of a fleet on each full day, [D]; day [K] of each interval, full [days]."""
+    usd = np.zeros(int(full.sum()) + 1)  # the last is of the days after the last full one
+    place: Ints = np.cumsum(full) - full
+    np.add.at(usd, place[day], np.where(full[day], fleet.usd, -fleet.moved_usd))
+    return usd[:-1]
 
 
 def read_log(path: Path) -> Rehearsal:
@@ -123,10 +135,11 @@ class _Hour:
     @classmethod
     def read(cls, line: Line, columns: Columns, rule: Rule) -> _Hour:
         snapshot = parse(line["snapshot"], columns)
-        places, orders = line["places"], line["orders"]
-        for key, named in (("places", places), ("orders", orders)):
+        places, orders, there = line["places"], line["orders"], {*snapshot.network_names}
+        or_away = there.union(line.get("away", ()))  # a place may have no row
+        for key, named, known in (("places", places, or_away), ("orders", orders, there)):
             for rig, network in named.items():
-                if network not in snapshot.network_names:
+                if network not in known:
                     raise FieldError(f"{key}.{rig}", "a network of the snapshot", network)
         return cls(snapshot, rule, places, orders)
 
@@ -195,6 +208,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._usd: list[float] = []
+        self._moved_usd: list[float] = []
         self._moves = 0
         self._rig_hours = self._modelled = 0.0
         self._there: dict[str, tuple[str, float]] = {}  # rig -> network, hours since it went there
@@ -202,8 +216,11 @@ class _Walk:
     def step(
         self, hour: _Hour, places: Mapping[str, str], orders: Mapping[str, str], span_h: float
     ) -> None:
-        """Pay the `span_h` hours before, none across a gap, and then carry out the orders."""
-        seen = placed(Book(places), hour.snapshot)
+        """Pay the `span_h` hours before, none across a gap, and then carry out the orders.
+
+        A rig whose network has no row is not paid, and stands there when the row is back.
+        """
+        seen = placed(Book(places), _with_rows(hour.snapshot, places))
         known_h = span_h if span_h <= MAX_GAP_H else 0.0
         stood_h = self._stood_h(seen, span_h)
         usd = float(_pay_usd_h(seen, stood_h - known_h / 2.0, hour.rule).sum()) * known_h
@@ -214,12 +231,14 @@ class _Walk:
         ]
         there = np.array(wanted, dtype=np.int64)
         moved = there != at
-        left_usd = np.where(at == hour.snapshot.assignment, seen.of("leaving_usd"), 0.0)
-        entry_usd = left_usd + (seen.on("gas_usd") + seen.on("burn_usd"))[there]
-        self._usd.append(usd - float(np.nansum(entry_usd[moved])))
+        entry_usd = seen.of("leaving_usd") + (seen.on("gas_usd") + seen.on("burn_usd"))[there]
+        self._moved_usd.append(float(np.nansum(entry_usd[moved])))
+        self._usd.append(usd - self._moved_usd[-1])
         self._moves += int(moved.sum())
         stood_h[moved] = 0.0
-        self._there = {
+        waiting = {*hour.snapshot.rig_names}.difference(seen.rig_names)
+        self._there = {r: (n, h + span_h) for r, (n, h) in self._there.items() if r in waiting}
+        self._there |= {
             rig: (names[n], h)
             for rig, n, h in zip(seen.rig_names, there.tolist(), stood_h.tolist(), strict=True)
         }
@@ -229,21 +248,19 @@ class _Walk:
 
     def _stood_h(self, seen: Snapshot, span_h: float) -> Floats:
         """Hours since each rig went where it is, [R]; of a new one, what the snapshot tells."""
-        tenure_h = np.nan_to_num(seen.of("tenure_h"))
-        told = tenure_h + (seen.on("provisioning_h")[seen.assignment] - seen.of("provisioning_h"))
-        hours = np.maximum(np.nan_to_num(told), 0.0)
+        hours = np.nan_to_num(stood_h(seen))
         for r, (rig, n) in enumerate(zip(seen.rig_names, seen.assignment.tolist(), strict=True)):
-            network, stood_h = self._there.get(rig, ("", 0.0))
+            network, before_h = self._there.get(rig, ("", 0.0))
             if network == seen.network_names[n]:
-                hours[r] = stood_h + span_h
-            elif rig in self._there:  # its network was gone, or the log was cut
+                hours[r] = before_h + span_h
+            elif rig in self._there:  # its network was gone for long, or the log was cut
                 hours[r] = 0.0
         return hours
 
     def fleet(self) -> Fleet:
         """What the walk came to."""
         share = self._modelled / self._rig_hours if self._rig_hours else 0.0
-        return Fleet(np.array(self._usd), self._moves, share)
+        return Fleet(np.array(self._usd), np.array(self._moved_usd), self._moves, share)
 
 
 def _pay_usd_h(seen: Snapshot, stood_h: Floats, rule: Rule) -> Floats:
@@ -259,6 +276,19 @@ def _pay_usd_h(seen: Snapshot, stood_h: Floats, rule: Rule) -> Floats:
     warm = 1.0 - np.exp(-works_h / np.maximum(seen.on("warmup_h")[at], 1e-9))
     runs = (seen.of("up") > 0) & (seen.on("up")[at] > 0)
     return np.nan_to_num(np.where(runs, warm * (net + energy) - energy, 0.0))
+
+
+def _with_rows(snapshot: Snapshot, places: Mapping[str, str]) -> Snapshot:
+    """The snapshot of the rigs whose place has a row in it."""
+    names = {*snapshot.network_names}
+    kept = [r for r, rig in enumerate(snapshot.rig_names) if places.get(rig, OFF) in names]
+    return dataclasses.replace(
+        snapshot,
+        rig_names=tuple(snapshot.rig_names[r] for r in kept),
+        rigs=snapshot.rigs[kept],
+        work=snapshot.work[kept],
+        assignment=snapshot.assignment[kept],
+    )
 
 
 def _places(snapshot: Snapshot) -> dict[str, str]:

@@ -284,8 +284,8 @@ def _verdict(difference: Floats) -> Verdict:
     hours = np.full(len(difference), 24.0)
     zero = np.zeros(len(difference))
     rehearsal = Rehearsal(
-        "any", np.arange(len(difference)), hours, Fleet(difference, 3, 0.1), Fleet(zero, 0, 0.0),
-        0.0, 0,
+        "any", np.arange(len(difference)), hours, Fleet(difference, zero, 3, 0.1),
+        Fleet(zero, zero, 0, 0.0), 0.0, 0,
     )  # fmt: skip
     return Verdict.of(rehearsal)
 
