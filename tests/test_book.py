@@ -31,10 +31,12 @@ def two_rigs() -> Snapshot:
     return by_hand(rigs, networks)[0]
 
 
-def after(book: Book, snapshot: Snapshot, orders: list[int], dt_h: float = 1.0) -> Book:
-    at, known = standing(book.place, snapshot)
-    seen = moved(snapshot, at)
-    return step(book, known, seen, valued(seen), np.array(orders, np.int64), dt_h)
+def after(
+    book: Book, snapshot: Snapshot, orders: list[int], dt_h: float = 1.0, absent: str = ""
+) -> Book:
+    stands = standing(book.place, snapshot, {absent} - {""})
+    seen = moved(snapshot, stands.at)
+    return step(book, stands, seen, valued(seen), np.array(orders, np.int64), dt_h)
 
 
 def test_hours_are_paid_where_the_rigs_stood_and_moves_after_them() -> None:
@@ -72,6 +74,18 @@ def test_a_rig_on_a_network_that_vanished_goes_on_where_it_really_is() -> None:
     found = after(Book({"rig-0": "gone", "rig-1": "b"}), two_rigs(), [0, 0])
     assert found.place == {"rig-0": "a", "rig-1": "b"}
     assert found.usd == pytest.approx(1.0 + 3.0)
+
+
+def test_a_rig_whose_network_is_missing_for_a_while_keeps_its_place_unpaid_and_unmoved() -> None:
+    book = Book({"rig-0": "away", "rig-1": "b"})
+    found = after(book, two_rigs(), [B, 0], absent="away")
+    assert found.place == book.place
+    assert found.usd == pytest.approx(3.0)
+    at, known, waits = standing(book.place, two_rigs(), {"away"})
+    assert at.tolist() == [2, 1]  # it counts as off meanwhile
+    assert known.tolist() == [True, True]
+    assert waits.tolist() == [True, False]
+    assert after(found, two_rigs(), [B, 0]).place["rig-0"] == "b"  # no longer waited for
 
 
 @pytest.mark.parametrize("fault", ["closed", "not eligible", "unknown cost"])
@@ -164,8 +178,8 @@ def test_a_book_that_follows_the_fleet_earns_its_present_pay_exactly() -> None:
         book = Book(here, book.usd)  # a tournament may have moved a rig to off
         found = account(snapshot, memory, rule)
         dt_h = float(rng.uniform(0.5, 2.0))
-        known = standing(book.place, snapshot).known
-        book = step(book, known, snapshot, found, np.zeros(len(here), np.int64), dt_h)
+        stands = standing(book.place, snapshot)
+        book = step(book, stands, snapshot, found, np.zeros(len(here), np.int64), dt_h)
         expected += float(found.paid_usd_h.sum()) * dt_h
         assert book.usd == pytest.approx(expected, rel=1e-12)
         assert book.place == here

@@ -8,6 +8,7 @@ from snapshots import Rig, by_hand, even
 
 from agents.serve.accounting import account, terms, value_moves
 from agents.serve.book import Book, moved
+from agents.serve.guardrails import Bars, Guardrails
 from agents.serve.regret import WINDOW_H, Fleet, lost_usd, settle
 from agents.serve.snapshot import Snapshot
 from agents.serve.state import HOUR_S, Paper, Regret
@@ -20,11 +21,11 @@ def two_rigs() -> tuple[Snapshot, np.ndarray]:
     return by_hand(rigs, {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 3.0}})
 
 
-def found(place: dict[str, str]) -> Fleet:
-    """A fleet on paper with these places in an hour of the two rigs."""
+def found(place: dict[str, str], *absent: str) -> Fleet:
+    """A fleet on paper with these places in an hour of the two rigs, which lacks networks."""
     snapshot, memory = two_rigs()
     offered = terms(snapshot, memory, even())
-    return Fleet.of(Paper(Book(place)), snapshot, value_moves(snapshot, offered), offered)
+    return Fleet.of(Paper(Book(place)), snapshot, value_moves(snapshot, offered), offered, absent)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,24 @@ def test_a_fleet_is_apart_when_it_has_other_rigs_or_they_stand_elsewhere(
     place: dict[str, str], apart: bool
 ) -> None:
     assert found(place).apart is apart
+
+
+def test_a_fleet_whose_rig_waits_for_its_network_is_apart_though_the_real_one_is_off() -> None:
+    rigs: list[Rig] = [{"on": "off"}]
+    snapshot, memory = by_hand(rigs, {"a": {"estimate_usd": 1.0}})
+    offered = terms(snapshot, memory, even())
+    paper = Paper(Book({"rig-0": "away"}))
+    fleet = Fleet.of(paper, snapshot, value_moves(snapshot, offered), offered, {"away"})
+    assert fleet.apart
+
+
+def test_a_rig_that_waits_for_its_network_takes_no_order_and_none_of_the_hours_moves() -> None:
+    fleet = found({"rig-0": "away", "rig-1": "a"}, "away")
+    g = Guardrails(max_moves_h=1, max_payback_h=1e9)
+    bars = Bars(np.zeros(2, bool), np.zeros(3, bool))
+    orders = fleet.guarded(np.array([2, 2]), bars, np.full(3, np.inf), g)
+    assert orders.tolist() == [0, 2]
+    assert fleet.after(orders, 1.0).book.place == {"rig-0": "away", "rig-1": "b"}
 
 
 def test_a_fleet_that_stands_elsewhere_is_valued_as_a_real_one_would_be_there() -> None:
@@ -58,3 +77,11 @@ def test_the_lead_is_counted_over_the_window_and_no_longer() -> None:
         regret = settle(Paper(), rule, regret, hour * HOUR_S, budget_usd=1e9)
         assert lost_usd(regret) == 2.0 * min(hour, WINDOW_H)
     assert len(regret.lead) == WINDOW_H + 1
+
+
+def test_what_the_first_orders_cost_is_in_the_window_until_it_has_passed() -> None:
+    regret, fallen = Regret(), []
+    for hour in range(int(WINDOW_H) + 2):
+        regret = settle(Paper(Book(REAL, -7.0)), Paper(), regret, hour * HOUR_S, budget_usd=5.0)
+        fallen.append((lost_usd(regret), regret.spent))
+    assert fallen == [(7.0, True)] * int(WINDOW_H + 1) + [(0.0, False)]

@@ -8,7 +8,7 @@ in the account, housing would be the same for all and is left out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from .snapshot import Snapshot
 FINANCING_A_YEAR = 0.12  # assumption: cost of capital, as in the simulator's economics
 HOURS_A_YEAR = 8760.0
 _LEAST_H = 1e-9
+_NOWHERE, _NEW, _WAITS = -1, -2, -3  # in place of a network's index
 _LEAVING = [*RIGS].index("leaving_usd")
 _OWN_WORK, _OWN_RIGS = map([*NETWORKS].index, ("own_work", "own_rigs"))
 
@@ -37,17 +38,28 @@ class Book:
 class Standing(NamedTuple):
     """Where the rigs of a snapshot stand by somebody's book."""
 
-    at: Ints  # [R] network; where the rig really is if that is unknown
+    at: Ints  # [R] network; where the rig really is if that is unknown, `off` for one that waits
     known: Bools  # [R] whether the book has the rig
+    waits: Bools  # [R] whether it stands on a network that the snapshot lacks for a while
 
 
-def standing(place: Mapping[str, str], snapshot: Snapshot) -> Standing:
-    """The places of a book, rig -> network, in the order of a snapshot."""
-    index: dict[str | None, int] = {name: n for n, name in enumerate(snapshot.network_names)}
-    index[None] = -2  # a rig that the book does not have; a network that is gone becomes -1
-    found = map(index.get, map(place.get, snapshot.rig_names), repeat(-1))
+def standing(
+    place: Mapping[str, str], snapshot: Snapshot, absent: Collection[str] = ()
+) -> Standing:
+    """The places of a book, rig -> network, in the order of a snapshot.
+
+    absent: networks that the snapshot lacks and that are waited for; a rig on one keeps its place.
+    On any other that is not there, it stands where the real rig does.
+    """
+    index: dict[str | None, int] = dict.fromkeys(absent, _WAITS)
+    index |= {name: n for n, name in enumerate(snapshot.network_names)}
+    index[None] = _NEW
+    found = map(index.get, map(place.get, snapshot.rig_names), repeat(_NOWHERE))
     at = np.fromiter(found, np.int64, len(snapshot.rig_names))
-    return Standing(np.where(at < 0, snapshot.assignment, at), at != -2)
+    known, waits = at != _NEW, at == _WAITS
+    at = np.where(at < 0, snapshot.assignment, at)
+    at[waits] = len(snapshot.network_names) - 1
+    return Standing(at, known, waits)
 
 
 def placed(book: Book, snapshot: Snapshot) -> Snapshot:
@@ -67,25 +79,29 @@ def moved(snapshot: Snapshot, at: Ints) -> Snapshot:
 
 
 def step(
-    book: Book, known: Bools, seen: Snapshot, account: Account, orders: Ints, dt_h: float
+    book: Book, stands: Standing, seen: Snapshot, account: Account, orders: Ints, dt_h: float
 ) -> Book:
     """The book after `dt_h` hours at its places, and then after the orders [R].
 
-    seen, account: as its fleet has them (`moved`); known [R]: the rigs that the book has. The hours
-    are paid at the present snapshot's `paid_usd_h`, an unknown yield as nothing. A move costs its
-    `entry_usd`. An order that cannot be carried out is a hold. A rig that has vanished earns no
-    more; a new one starts where it really is, unpaid for the hours before.
+    seen, account: as its fleet has them (`moved`); stands: its `standing`. The hours are paid at
+    the present snapshot's `paid_usd_h`, an unknown yield as nothing. A move costs its `entry_usd`.
+    An order that cannot be carried out is a hold. A rig that has vanished earns no more; a new one
+    starts where it really is, unpaid for the hours before. One that waits keeps its place, unpaid.
     """
-    paid = np.where(np.isfinite(account.paid_usd_h), account.paid_usd_h, 0.0)[known]
+    paid = np.where(np.isfinite(account.paid_usd_h), account.paid_usd_h, 0.0)
+    paid = paid[stands.known & ~stands.waits]
     usd = book.usd + float(paid.sum()) * dt_h
-    rig = orders.nonzero()[0]
+    rig = (orders * ~stands.waits).nonzero()[0]
     there = orders[rig] - 1
     cost = account.entry_usd[rig, there]
     moves = (seen.work[rig, there] > 0) & (seen.on("open")[there] > 0) & np.isfinite(cost)
     usd -= float(cost[moves].sum())
     after = seen.assignment.copy()
     after[rig[moves]] = there[moves]
-    return Book(named(seen, after), usd)
+    place = named(seen, after)
+    for r in stands.waits.nonzero()[0].tolist():
+        place[seen.rig_names[r]] = book.place[seen.rig_names[r]]
+    return Book(place, usd)
 
 
 def named(snapshot: Snapshot, at: Ints) -> dict[str, str]:

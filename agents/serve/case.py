@@ -59,6 +59,7 @@ class Case(NamedTuple):
         places = named(cut, cut.assignment)
         moved, strays = base.moved(places, seen.time)
         regret = follow_real(base.regret, {rig: places[rig] for rig in strays})
+        absent = base.absent(seen, g.max_gap_h)
         return cls(
             base=base,
             seen=cut,
@@ -71,6 +72,6 @@ class Case(NamedTuple):
             places=places,
             moved=moved,
             pending=base.pending(places, seen.time, g.max_gap_h),
-            led=Fleet.of(regret.policy, cut, worth, offered),
-            ruled=Fleet.of(regret.rule, cut, worth, offered),
+            led=Fleet.of(regret.policy, cut, worth, offered, absent),
+            ruled=Fleet.of(regret.rule, cut, worth, offered, absent),
         )

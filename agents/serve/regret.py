@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Collection
 from typing import NamedTuple
 
-from .accounting import Account, Bools, Floats, Ints, Terms, value_moves
-from .book import Book, moved, standing, step
+from .accounting import Account, Floats, Ints, Terms, value_moves
+from .book import Book, Standing, moved, standing, step
 from .guardrails import Bars, Guardrails, apply
 from .snapshot import Snapshot
 from .state import HOUR_S, Paper, Regret
@@ -28,29 +29,38 @@ class Fleet(NamedTuple):
     """A fleet on paper as an hour finds it."""
 
     paper: Paper
-    known: Bools  # [R] the rigs that it had the hour before
-    apart: bool  # it has other rigs than the real fleet, or they stand elsewhere
+    stands: Standing  # by its book
+    apart: bool  # it has other rigs than the real fleet, or they stand elsewhere or wait
     seen: Snapshot  # as it has it
     worth: Account
 
     @classmethod
-    def of(cls, paper: Paper, seen: Snapshot, worth: Account, terms: Terms) -> Fleet:
-        """In an hour of the real fleet's snapshot and account."""
-        at, known = standing(paper.book.place, seen)
-        others = len(paper.book.place) != len(at) or not known.all()
+    def of(
+        cls,
+        paper: Paper,
+        seen: Snapshot,
+        worth: Account,
+        terms: Terms,
+        absent: Collection[str] = (),
+    ) -> Fleet:
+        """In an hour of the real fleet's snapshot and account; absent: networks waited for."""
+        stands = standing(paper.book.place, seen, absent)
+        at, known, waits = stands
+        others = len(paper.book.place) != len(at) or not known.all() or bool(waits.any())
         if (at == seen.assignment).all():
-            return cls(paper, known, others, seen, worth)
+            return cls(paper, stands, others, seen, worth)
         there = moved(seen, at)
-        return cls(paper, known, True, there, value_moves(there, terms))
+        return cls(paper, stands, True, there, value_moves(there, terms))
 
     def guarded(self, wanted: Ints, bars: Bars, history_h: Floats, g: Guardrails) -> Ints:
         """Of the orders that it is given, those that break no guardrail."""
+        bars = bars._replace(rig_holds=bars.rig_holds | self.stands.waits)
         counters = self.paper.moves.counters(self.seen, history_h)
         return apply(wanted, self.seen, self.worth, bars, counters, g)[0]
 
     def after(self, orders: Ints, dt_h: float) -> Paper:
         """The fleet after `dt_h` hours at its places and these orders [R]."""
-        book = step(self.paper.book, self.known, self.seen, self.worth, orders, dt_h)
+        book = step(self.paper.book, self.stands, self.seen, self.worth, orders, dt_h)
         names, time = self.seen.rig_names, self.seen.time
         ordered = {names[r]: time for r in orders.nonzero()[0].tolist()}
         return Paper(book, self.paper.moves.after(ordered, len(ordered), time))
@@ -68,12 +78,14 @@ def follow_real(regret: Regret, strays: dict[str, str]) -> Regret:
 
 
 def settle(policy: Paper, rule: Paper, before: Regret, time: float, budget_usd: float) -> Regret:
-    """The budget after an hour; a budget that is not known (NaN) changes nothing."""
+    """The budget after an hour; a budget that is not known (NaN) changes nothing.
+
+    The first window begins with the lead before the first orders, which cost something too."""
     lead_usd = rule.book.usd - policy.book.usd
     oldest = bisect_left(before.lead, (time - WINDOW_H * HOUR_S, -math.inf))
-    lead = before.lead[oldest:]
-    lost = lead_usd - lead[0][1] if lead else 0.0
-    if not lead or time - lead[-1][0] >= HOUR_S:
+    lead = before.lead[oldest:] or ((time, before.rule.book.usd - before.policy.book.usd),)
+    lost = lead_usd - lead[0][1]
+    if time - lead[-1][0] >= HOUR_S:
         lead = (*lead, (time, lead_usd))
     spent = lost > RELEASE * budget_usd if before.spent else lost > budget_usd
     if math.isnan(budget_usd):

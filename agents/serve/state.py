@@ -134,6 +134,12 @@ class State:
         last = time if self.time is None else self.time
         return dict.fromkeys(arrived, last) | dict.fromkeys(strays, time), strays
 
+    def absent(self, snapshot: Snapshot, max_gap_h: float) -> frozenset[str]:
+        """The networks that a snapshot lacks and that were seen at most `max_gap_h` before it."""
+        oldest = snapshot.time - max_gap_h * HOUR_S
+        lately = (name for name, feed in self.feeds.items() if feed.seen >= oldest)
+        return frozenset(lately) - {*snapshot.network_names}
+
     def memory(self, snapshot: Snapshot, max_gap_h: float) -> tuple[Floats, Floats, Bools]:
         """(averages up to the hour before [5, N], NaN where there are none; for how long each
         network's were fed, h [N]; which are the snapshot's own [N]) for its networks.
