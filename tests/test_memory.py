@@ -1,9 +1,8 @@
-"""What the runtime remembers from one snapshot to the next, by name: averages, moves and regret."""
+"""What the runtime remembers from one snapshot to the next, by name: averages and moves."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 import math
 import random
@@ -251,35 +250,3 @@ def test_hours_without_a_feed_are_no_history(bundle: Path) -> None:
         hour["networks"][name]["estimate_usd"] = None
         ask(policy, hour)
     assert policy._memory.after.feeds[name].fed_h == 0.0
-
-
-def test_the_same_bundle_goes_on_with_its_regret(bundle: Path) -> None:
-    old, new = fresh(bundle), fresh(bundle)
-    for hour in recorded(bundle)[:5]:
-        ask(old, hour)
-    new.take_over(old)
-    assert new._memory == old._memory
-
-
-def test_a_new_bundle_takes_over_what_was_remembered_but_no_regret(bundle: Path) -> None:
-    old, new = fresh(bundle), fresh(bundle)
-    new.bundle = dataclasses.replace(new.bundle, digest="another")
-    for hour in recorded(bundle)[:5]:
-        ask(old, hour)
-    new.take_over(old)
-    assert averages(new) == averages(old) != {}
-    assert new._memory.after.regret.lead == ()
-    assert ask(new, recorded(bundle)[5]).source == "policy"
-
-
-def test_a_rig_that_somebody_else_moves_is_moved_on_paper_too(bundle: Path) -> None:
-    policy, hours = fresh(bundle, Sleeping(), **LOOSE), recorded(bundle)
-    for hour in hours[:2]:
-        for rig in hour["rigs"].values():
-            rig["network"] = "off"
-    ask(policy, hours[0])
-    hours[1]["rigs"]["rig-0001"]["network"] = "vast"
-    ask(policy, hours[1])
-    regret = policy._memory.after.regret
-    assert regret.policy.book.place["rig-0001"] == "vast"
-    assert policy._memory.after.moves.last["rig-0001"] == unix_s(hours[1])

@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
-from served import LOOSE, Sleeping, ask, fresh, recorded
+import pytest
+from served import LOOSE, Sleeping, ask, averages, fresh, recorded, unix_s
 
 from agents.serve.book import Book
 from agents.serve.state import Paper, Regret
+
+
+def test_an_export_of_the_same_again_goes_on_with_its_regret(bundle: Path) -> None:
+    """It differs in its dates, scores and code only, and would lift a budget that is spent."""
+    old, new = fresh(bundle), fresh(bundle)
+    manifest = copy.deepcopy(new.bundle.manifest) | {"created": "later", "scores": {}}
+    manifest["provenance"] = {"commit": "another"}
+    manifest["training"] |= {"worlds": 1, "hours": 1}
+    new.bundle = dataclasses.replace(new.bundle, digest="another", manifest=manifest)
+    for hour in recorded(bundle)[:5]:
+        ask(old, hour)
+    assert old._memory.after.regret.lead
+    new.take_over(old)
+    assert new._memory == old._memory
+
+
+@pytest.mark.parametrize("what", ["model", "rule", "training"])
+def test_a_bundle_that_decides_otherwise_takes_over_what_was_remembered_but_no_regret(
+    bundle: Path, what: str
+) -> None:
+    old, new = fresh(bundle), fresh(bundle)
+    manifest, model = copy.deepcopy(new.bundle.manifest), new.bundle.model
+    if what == "model":
+        model += b"another"
+    elif what == "rule":
+        manifest["rule"]["margin"] += 0.1
+    else:
+        manifest["training"]["fleet"]["rigs"][1] += 1.0
+    new.bundle = dataclasses.replace(new.bundle, manifest=manifest, model=model)
+    for hour in recorded(bundle)[:5]:
+        ask(old, hour)
+    new.take_over(old)
+    assert averages(new) == averages(old) != {}
+    assert new._memory.after.regret.lead == ()
+    assert ask(new, recorded(bundle)[5]).source == "policy"
 
 
 def test_a_rig_on_paper_waits_for_its_network_for_as_long_as_a_gap_may_be(bundle: Path) -> None:
@@ -30,3 +67,16 @@ def test_a_rig_on_paper_waits_for_its_network_for_as_long_as_a_gap_may_be(bundle
         given_up = h == 9
         assert policy._memory.after.regret.policy.book.place[rig] == ("off" if given_up else "vast")
         assert len(sleeping.asked) == (1 if given_up else 2)
+
+
+def test_a_rig_that_somebody_else_moves_is_moved_on_paper_too(bundle: Path) -> None:
+    policy, hours = fresh(bundle, Sleeping(), **LOOSE), recorded(bundle)
+    for hour in hours[:2]:
+        for rig in hour["rigs"].values():
+            rig["network"] = "off"
+    ask(policy, hours[0])
+    hours[1]["rigs"]["rig-0001"]["network"] = "vast"
+    ask(policy, hours[1])
+    regret = policy._memory.after.regret
+    assert regret.policy.book.place["rig-0001"] == "vast"
+    assert policy._memory.after.moves.last["rig-0001"] == unix_s(hours[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _MANIFEST = (
     *("schema", "bundle", "created", "columns", "averages", "catalog", "rule", "guardrails"),
     *("training", "policy", "scores", "parity", "provenance"),
 )
+_RANGES = ("fleet", "any", "networks")  # of the manifest's `training`
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not block
 
@@ -49,6 +51,14 @@ class Bundle:
     sums: bytes  # the file SHA256SUMS, what a signature is over
     digest: str  # SHA-256 of that, in hex: names the bundle as a whole
     columns: Columns  # the manifest's, compiled
+
+    @property
+    def decides(self) -> str:
+        """SHA-256, in hex, of what decides: the model, the rule, and the training ranges, beyond
+        which the rule does. An export of the same again differs in its dates and code only."""
+        training = {key: self.manifest["training"][key] for key in _RANGES}
+        parts = json.dumps((self.manifest["rule"], training), sort_keys=True)
+        return sha256(sha256(self.model).digest() + parts.encode()).hexdigest()
 
 
 def read_bundle(path: Path | str) -> Bundle:

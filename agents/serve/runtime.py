@@ -57,7 +57,7 @@ class Policy:
         self._rule = Rule.read(bundle.manifest["rule"])
         self._training = Training(bundle.manifest["training"])
         memory = Memory() if folder is None else read(folder, shadow=shadow)
-        self._memory = memory.of_bundle(bundle.digest)
+        self._memory = memory.of_bundle(bundle.decides)
         self._lock = threading.Lock()
 
     @classmethod
@@ -119,7 +119,7 @@ class Policy:
     def take_over(self, old: Policy) -> None:
         """Go on from what an earlier policy remembers; another bundle's regret starts anew."""
         with old._lock, self._lock:
-            self._memory = old._memory.of_bundle(self.bundle.digest)
+            self._memory = old._memory.of_bundle(self.bundle.decides)
 
     def _remember(self, state: State, seen: Snapshot) -> None:
         self._memory = self._memory.then(self._memory.base(seen.time, seen.digest), state)

@@ -175,7 +175,7 @@ class Memory:
 
     after: State = field(default_factory=State)
     before: State = field(default_factory=State)
-    bundle: str = ""  # digest of the bundle whose policy and rule the regret is between
+    bundle: str = ""  # `Bundle.decides` of the policy and rule that the regret is between
     shadow: bool = False  # of a fleet on paper, which is led in shadow mode
 
     def base(self, time: float, digest: str) -> State:
@@ -187,12 +187,12 @@ class Memory:
         """With the state that a decision from `base` leads to."""
         return dataclasses.replace(self, after=state, before=base)
 
-    def of_bundle(self, digest: str) -> Memory:
-        """For the policy of a bundle: the regret of another one's is forgotten."""
-        if digest == self.bundle:
+    def of_bundle(self, decides: str) -> Memory:
+        """For the policy of a bundle: the regret of one that decides otherwise is forgotten."""
+        if decides == self.bundle:
             return self
         after, before = (dataclasses.replace(s, regret=Regret()) for s in (self.after, self.before))
-        return dataclasses.replace(self, after=after, before=before, bundle=digest)
+        return dataclasses.replace(self, after=after, before=before, bundle=decides)
 
     def made_live(self) -> Memory:
         """For the real fleet after a shadow's: networks are the same, all else was on paper."""
