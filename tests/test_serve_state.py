@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -10,11 +11,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from snapshots import by_hand
 
 from agents.serve.book import Book
 from agents.serve.errors import FieldError
-from agents.serve.state import FORGET_H, HOUR_S, Feed, Memory, Moves, Order, Paper, Regret, State
+from agents.serve.state import (
+    FORGET_H,
+    HOUR_S,
+    RECENT_S,
+    SLACK_S,
+    Feed,
+    Memory,
+    Moves,
+    Order,
+    Paper,
+    Regret,
+    State,
+)
 from agents.serve.state_file import FILE, claimed, read, save
 
 FEED = Feed((1.0, 2.0, 3.0, 4.0, 5.0), 12.0, 1000.0)
@@ -107,16 +122,54 @@ def test_networks_that_are_not_seen_are_forgotten_after_a_month() -> None:
         assert set(state.fed(now, memory, np.zeros(3))) == kept
 
 
-def test_moves_are_counted_for_an_hour_and_dated_for_a_month() -> None:
+def test_a_network_that_a_snapshot_lacks_is_absent_until_it_was_not_seen_for_the_longest_gap() -> (
+    None
+):
+    state = replace(STATE, feeds={"a": FEED, "gone": FEED})
+    for hours, absent in ((0.0, {"gone"}), (6.0, {"gone"}), (6.01, set())):
+        snapshot = replace(HOUR[0], time=FEED.seen + hours * HOUR_S)
+        assert state.absent(snapshot, 6.0) == absent
+
+
+def test_moves_are_counted_for_almost_an_hour_and_dated_for_a_month() -> None:
     snapshot, _ = HOUR
     moves = Moves().after({"rig-0": 0.0}, 1, 0.0)
-    for hours, recent in ((0.0, 1), (0.99, 1), (1.0, 0)):
-        counters = moves.counters(replace(snapshot, time=hours * HOUR_S), np.zeros(3))
+    for since_s, recent in ((0.0, 1), (RECENT_S - 1, 1), (RECENT_S, 0)):
+        counters = moves.counters(replace(snapshot, time=since_s), np.zeros(3))
         assert counters.recent_moves == recent
-        assert counters.since_move_h.tolist() == [hours]
-    assert moves.after({}, 0, HOUR_S).recent == ()
+        assert counters.since_move_h.tolist() == [since_s / HOUR_S]
+    assert moves.after({}, 0, RECENT_S).recent == ()
     assert moves.after({}, 0, FORGET_H * HOUR_S).last == {}
     assert Moves().counters(snapshot, np.zeros(3)).since_move_h.tolist() == [np.inf]
+
+
+def asked(times: list[float], most: int) -> list[tuple[float, int]]:
+    """(unix s, moves) of a fleet that always moves as many rigs as it still may."""
+    moves, made = Moves(), []
+    for time in times:
+        counted = moves.counters(replace(HOUR[0], time=time), np.zeros(3)).recent_moves
+        made.append((time, most - counted))
+        moves = moves.after({}, most - counted, time)
+    return made
+
+
+@given(waits=st.lists(st.floats(1.0, 1200.0), max_size=60), most=st.integers(1, 5))
+def test_however_often_it_asks_no_hour_less_the_slack_has_more_moves(
+    waits: list[float], most: int
+) -> None:
+    made = asked([*itertools.accumulate(waits)], most)
+    for begin, _ in made:
+        assert sum(n for time, n in made if begin <= time < begin + RECENT_S) <= most
+
+
+@given(
+    late=st.lists(st.floats(-SLACK_S / 2, SLACK_S / 2, exclude_min=True), min_size=2, max_size=20)
+)
+def test_an_hourly_loop_that_is_not_punctual_moves_as_many_as_one_that_is(
+    late: list[float],
+) -> None:
+    made = asked([hour * HOUR_S + s for hour, s in enumerate(late)], 4)
+    assert [n for _, n in made] == [4] * len(late)
 
 
 def test_averages_that_a_snapshot_brings_count_only_where_none_are_remembered() -> None:

@@ -14,7 +14,10 @@ from .errors import FieldError
 
 @dataclass(frozen=True)
 class Guardrails:
-    """The limits. The defaults are a maker's; the manifest holds its own, an operator overrides."""
+    """The limits. The defaults are a maker's; the manifest holds its own, an operator overrides.
+
+    An hour of moves is counted short by `state.SLACK_S`, for calls that come hourly but not quite.
+    """
 
     min_dwell_h: float = 6.0  # from a rig's last move to its next
     max_moves_share_h: float = 0.25  # of the fleet's rigs in a trailing hour, though at least one

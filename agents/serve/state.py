@@ -21,6 +21,8 @@ from .snapshot import Snapshot
 
 FORGET_H = 720.0  # after which a network that is not seen, or a move, is forgotten; assumption
 HOUR_S = 3600.0
+SLACK_S = 300.0  # by which calls an hour apart may come earlier; assumption
+RECENT_S = HOUR_S - SLACK_S  # for which a move counts against the limit on moves in an hour
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Moves:
     """What is remembered of the moves of a fleet, real or on paper."""
 
     last: Mapping[str, float] = field(default_factory=dict)  # rig -> unix s, of moves carried out
-    recent: tuple[tuple[float, int], ...] = ()  # (unix s, moves ordered) in the trailing hour
+    recent: tuple[tuple[float, int], ...] = ()  # (unix s, moves ordered) in the trailing `RECENT_S`
 
     def counters(
         self,
@@ -59,7 +61,7 @@ class Moves:
         when = {**self.last, **(moved or {}), **{rig: o.time for rig, o in orders.items()}}
         last = np.fromiter(map(when.get, rigs, repeat(-np.inf)), np.float64, len(rigs))
         since_h = (snapshot.time - last) / HOUR_S
-        recent = sum(n for time, n in self.recent if snapshot.time - time < HOUR_S)
+        recent = sum(n for time, n in self.recent if snapshot.time - time < RECENT_S)
         place = {name: n for n, name in enumerate(snapshot.network_names)}
         bound = [place[o.network] for o in orders.values() if o.network in place]
         arriving = np.bincount(np.array(bound, np.int64), minlength=len(place))
@@ -69,7 +71,7 @@ class Moves:
         """With rigs that moved (unix s), and `ordered` of a fleet's at `time`."""
         oldest = time - FORGET_H * HOUR_S
         last = {**{rig: t for rig, t in self.last.items() if t > oldest}, **moved}
-        recent = tuple((t, n) for t, n in self.recent if time - t < HOUR_S)
+        recent = tuple((t, n) for t, n in self.recent if time - t < RECENT_S)
         return Moves(last, (*recent, (time, ordered)) if ordered else recent)
 
 
