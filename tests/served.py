@@ -134,6 +134,8 @@ def _check_moves(
         assert seen.work[r, here] > 0
         assert seen.on("open")[n] > 0
         assert network not in g.deny
+        assert seen.on("up")[n] > 0
+        assert seen.of("up")[r] > 0
         for place in (here, n):
             assert np.isfinite(seen.networks[place]).all()
             assert abs(now - seen.observed[place]) <= g.max_feed_age_h * 3600
@@ -157,10 +159,12 @@ def _check_moves(
 class Graph:
     """What stands in for a bundle's model: each fleet asks it by itself."""
 
-    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints:
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> Ints | None:
         raise NotImplementedError
 
-    def run_all(self, fleets: Sequence[Snapshot], memory: Any, dt_h: float) -> tuple[Ints, ...]:
+    def run_all(
+        self, fleets: Sequence[Snapshot], memory: Any, dt_h: float
+    ) -> tuple[Ints | None, ...]:
         return tuple(self.run(seen, memory, dt_h) for seen in fleets)
 
 

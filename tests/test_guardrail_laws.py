@@ -38,6 +38,7 @@ def drawn(seed: int, hostile: bool) -> tuple[Snapshot, Counters, Ints, float]:
             "provisioning_h": float(draw.choice([0.0, 2.0], p=[0.9, 0.1])),
             "leaving_usd": float(draw.choice([0.0, 5.0])),
             "tiebreak": draw.random(),
+            "up": float(draw.random() < 0.9),
         }
         for _ in range(rigs)
     ]
@@ -48,6 +49,7 @@ def drawn(seed: int, hostile: bool) -> tuple[Snapshot, Counters, Ints, float]:
             "open": float(draw.random() < 0.8),
             "burn_usd": float(draw.choice([0.0, 0.0, 20.0, 500.0])),
             "warmup_h": float(draw.choice([0.0, 10.0])),
+            "up": float(draw.random() < 0.9),
         }
         for n in names
     }
@@ -103,6 +105,8 @@ def broken(
             found.append("not eligible, closed or there already")
         if name in g.deny:
             found.append("denied")
+        if not (snapshot.on("up")[n] == 1.0 == snapshot.of("up")[r]):
+            found.append("down")
         if not all(map(math.isfinite, (*snapshot.rigs[r], *snapshot.work[r]))):
             found.append("a rig without a feed")
         if not all(map(math.isfinite, (*snapshot.networks[n], *snapshot.networks[at]))):
@@ -166,7 +170,7 @@ def test_the_drawn_fleets_do_move_and_each_guardrail_does_act() -> None:
     assert moved > 50
     runtime = {"max_gap_h", "max_novelty", "regret_budget_h", "estimate_clip"}
     names = {f.name for f in dataclasses.fields(Guardrails)} - runtime
-    assert acted == names | {"legal", "feed", "missing"}
+    assert acted == names | {"legal", "feed", "missing", "down"}
 
 
 def kept(seed: int, g: Guardrails) -> set[int]:

@@ -86,6 +86,17 @@ def test_what_cannot_be_done_is_a_hold(order: int, why: str) -> None:
     assert [(one.guardrail, one.text) for one in acted] == [("legal", why)]
 
 
+def test_nothing_moves_to_a_network_that_is_down_and_no_rig_that_is_down_moves() -> None:
+    networks = {**PAYS, "c": {"estimate_usd": 3.0, "up": 0.0}}
+    snapshot, _ = by_hand([{"on": "a"}, {"on": "a", "up": 0.0}, {"on": "a"}], networks)
+    out, acted = admit([C, B, B], FREE, snapshot)
+    assert out == [0, 0, B]
+    assert [(one.guardrail, one.text) for one in acted] == [
+        ("down", "rig-0 holds and does not move to c: that network is down"),
+        ("down", "rig-1 holds and does not move to b: it is down"),
+    ]
+
+
 @pytest.mark.parametrize(
     "orders",
     [

@@ -8,7 +8,11 @@ from snapshots import Rig, by_hand, even
 
 from agents.serve.accounting import account, terms, value_moves
 from agents.serve.book import Book, moved
+<<<<<<< theirs
+from agents.serve.limits import Guardrails
+=======
 from agents.serve.guardrails import Bars, Guardrails
+>>>>>>> mine
 from agents.serve.regret import WINDOW_H, Fleet, lost_usd, settle
 from agents.serve.snapshot import Snapshot
 from agents.serve.state import HOUR_S, Paper, Regret
@@ -25,7 +29,12 @@ def found(place: dict[str, str], *absent: str) -> Fleet:
     """A fleet on paper with these places in an hour of the two rigs, which lacks networks."""
     snapshot, memory = two_rigs()
     offered = terms(snapshot, memory, even())
+<<<<<<< theirs
+    worth = value_moves(snapshot, offered)
+    return Fleet.of(Paper(Book(place)), snapshot, snapshot, worth, offered, Guardrails())
+=======
     return Fleet.of(Paper(Book(place)), snapshot, value_moves(snapshot, offered), offered, absent)
+>>>>>>> mine
 
 
 @pytest.mark.parametrize(

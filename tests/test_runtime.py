@@ -224,6 +224,18 @@ def test_what_fails_inside_is_a_hold_that_says_so(bundle: Path) -> None:
     assert decision.holds
 
 
+def test_where_the_graph_gives_no_answer_the_rule_decides_and_it_is_said(bundle: Path) -> None:
+    class Dumb(Graph):
+        def run(self, seen: Snapshot, memory: Any, dt_h: float) -> None:
+            return None
+
+    dumb, rule = fresh(bundle, Dumb(), **LOOSE), fresh(bundle, **{**LOOSE, "max_novelty": 0.0})
+    for hour in recorded(bundle)[:24]:
+        decision = ask(dumb, hour)
+        assert (decision.source, decision.orders) == ("rule", ask(rule, hour).orders)
+        assert decision.reason == "the policy's graph gave no answer"
+
+
 def test_a_state_that_cannot_be_saved_costs_no_decision(
     bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -150,6 +150,7 @@ def _account(snapshot: Snapshot, terms: Terms) -> Account:
     gain -= entry
     legal = np.isfinite(gain)
     legal &= terms.open
+    legal &= on("open") > 0  # a fleet may find networks full that others do not
     legal[rows, at] = False
     return Account(paid, here, value, entry, gain_h, gain, legal)
 

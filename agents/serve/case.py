@@ -9,7 +9,8 @@ import numpy as np
 
 from .accounting import Account, Floats, Rule, Terms, terms, value_moves
 from .book import named
-from .guardrails import Acted, Bars, Guardrails, clip
+from .closings import close, closings, full
+from .guardrails import Acted, Bars, Counters, Guardrails, clip
 from .model import remember, rewind
 from .regret import Fleet, follow_real
 from .snapshot import Snapshot
@@ -28,13 +29,15 @@ class Case(NamedTuple):
     """What a decision takes of a snapshot and of the state before it."""
 
     base: State
-    seen: Snapshot  # with estimates cut
-    clipped: tuple[Acted, ...]
+    told: Snapshot  # as it was sent, with estimates cut
+    seen: Snapshot  # with the networks closed that the fleet may not enter
+    acted: tuple[Acted, ...]  # what cut and closed
     dt_h: float  # since the last snapshot
     averages: Averages
     terms: Terms
     worth: Account
     bars: Bars
+    counters: Counters
     places: Mapping[str, str]  # rig -> network
     moved: Mapping[str, float]  # rig -> unix s, of the moves that the snapshot shows
     pending: Mapping[str, Order]  # by rig, which may be on its way
@@ -54,24 +57,31 @@ class Case(NamedTuple):
         fed = np.isfinite(seen.on("estimate_usd")) & np.isfinite(seen.on("token_usd"))
         more_h = dt_h * (fed & (dt_h <= g.max_gap_h))
         fed_h = np.where(np.isfinite(known).all(0), fed_h + more_h, 0.0)
-        offered = terms(cut, memory, rule)
-        worth = value_moves(cut, offered)
         places = named(cut, cut.assignment)
         moved, strays = base.moved(places, seen.time)
+        pending = base.pending(places, seen.time, g.max_gap_h)
+        counters = base.moves.counters(cut, fed_h, moved, pending)
+        shut, closed = closings(cut, bars.network_barred, fed_h, g)
+        crowded, filled = full(cut, counters.arriving, g)
+        of_any = close(cut, shut)
+        mine = close(of_any, crowded)
+        offered = terms(of_any, memory, rule)
+        worth = value_moves(mine, offered)
         regret = follow_real(base.regret, {rig: places[rig] for rig in strays})
         absent = base.absent(seen, g.max_gap_h)
         return cls(
             base=base,
-            seen=cut,
-            clipped=clipped,
+            told=cut,
+            seen=mine,
+            acted=(*clipped, *closed, *filled),
             dt_h=dt_h,
             averages=Averages(before, memory, fed_h),
             terms=offered,
             worth=worth,
             bars=bars,
+            counters=counters,
             places=places,
             moved=moved,
-            pending=base.pending(places, seen.time, g.max_gap_h),
-            led=Fleet.of(regret.policy, cut, worth, offered, absent),
-            ruled=Fleet.of(regret.rule, cut, worth, offered, absent),
+            led=Fleet.of(regret.policy, of_any, mine, worth, offered, g, absent),
+            ruled=Fleet.of(regret.rule, of_any, mine, worth, offered, g, absent),
         )

@@ -13,6 +13,7 @@ from .guardrails import Acted
 from .snapshot import Ints, Snapshot
 
 POLICY, RULE, HOLD = "policy", "rule", "hold"
+FEEDS = ("missing", "max_feed_age_h")  # what of a network's facts holds the rigs there
 
 
 class Verdict(NamedTuple):
@@ -87,7 +88,7 @@ def why_held(
             of_rig.setdefault(one.rig, one.text)
         elif one.network is None:
             default = one.text
-        elif one.guardrail != "estimate_clip":
+        elif one.guardrail in FEEDS:
             of_network.setdefault(one.network, one.text)
     texts = [of_network.get(name, default) for name in seen.network_names]
     rows = zip(seen.rig_names, seen.assignment.tolist(), orders.tolist(), strict=True)

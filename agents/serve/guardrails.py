@@ -33,7 +33,7 @@ __all__ = [
 class Acted(NamedTuple):
     """A guardrail that acted: which, on what, and a line for the log."""
 
-    guardrail: str  # a field of Guardrails, "missing" for absent numbers, "legal", or "feed"
+    guardrail: str  # a field of Guardrails, "missing" for absent numbers, "down", "legal" or "feed"
     rig: str | None
     network: str | None
     text: str
@@ -133,8 +133,8 @@ def _checks(
 ) -> tuple[tuple[str, Blocks, Why], ...]:
     """The guardrails that look at one move at a time, in order."""
     denied = np.array([name in g.deny for name in snapshot.network_names])
-    known = counters.history_h >= g.min_history_h
-    known[-1] = True  # off needs no history
+    known = known_for_long(counters.history_h, g)
+    runs, works = snapshot.on("up") > 0, snapshot.of("up") > 0
     stood_h = _stood_h(snapshot, counters)
     entry, gain_h = account.entry_usd, account.gain_usd_h
 
@@ -143,7 +143,6 @@ def _checks(
         return ~((gain_usd_h >= 0) & (entry_usd <= g.max_payback_h * gain_usd_h))
 
     return (
-        ("legal", lambda r, n: ~account.legal[r, n], lambda r, n: _illegal(snapshot, r, n)),
         ("deny", lambda r, n: denied[n], lambda r, n: "it is on the deny list"),
         (
             "feed",
@@ -156,6 +155,12 @@ def _checks(
             lambda r, n: f"known for {counters.history_h[n]:.1f} h of {g.min_history_h:g}",
         ),
         (
+            "down",
+            lambda r, n: ~(runs[n] & works[r]),
+            lambda r, n: "it is down" if runs[n] else "that network is down",
+        ),
+        ("legal", lambda r, n: ~account.legal[r, n], lambda r, n: _illegal(snapshot, r, n)),
+        (
             "min_dwell_h",
             lambda r, n: ~(stood_h[r] >= g.min_dwell_h),
             lambda r, n: f"{stood_h[r]:.1f} h since its last move, of {g.min_dwell_h:g}",
@@ -166,6 +171,13 @@ def _checks(
             lambda r, n: _unpaid(entry[r, n], gain_h[r, n], g.max_payback_h),
         ),
     )
+
+
+def known_for_long(history_h: Floats, g: Guardrails) -> Bools:
+    """Whether networks [N] have been known for long enough to enter them; off needs no history."""
+    known = history_h >= g.min_history_h
+    known[-1] = True
+    return known
 
 
 def _whole(orders: Any, rigs: int, networks: int) -> Ints:
@@ -212,28 +224,43 @@ def _within_caps(
     rig: Ints, there: Ints, snapshot: Snapshot, counters: Counters, g: Guardrails
 ) -> tuple[Ints, Ints, list[Acted]]:
     """Moves [K], best first -> those for which there is room, and what acted."""
-    rigs, names = len(snapshot.assignment), snapshot.network_names
-    share = _share(g.max_network_share, rigs)
-    by_share = [share] * (len(names) - 1) + [rigs]  # any share of a fleet may be off
-    cap = [min(g.max_network_rigs.get(n, rigs), k) for n, k in zip(names, by_share, strict=True)]
-    room = np.array(cap) - np.bincount(snapshot.assignment, minlength=len(names))
-    if counters.arriving is not None:
-        room -= counters.arriving
-    arriving = np.bincount(there, minlength=len(names))
-    if not ((arriving > 0) & (arriving > room)).any():
+    places = room(snapshot, counters.arriving, g)
+    arriving = np.bincount(there, minlength=len(places.left))
+    if not ((arriving > 0) & (arriving > places.left)).any():
         return rig, there, []
     acted, kept = [], np.ones(len(rig), bool)
-    left = room.tolist()
+    left = places.left.tolist()
     origin = snapshot.assignment[rig].tolist()
     for k, (r, n) in enumerate(zip(rig.tolist(), there.tolist(), strict=True)):
         if left[n] > 0:
             left[n], left[origin[k]] = left[n] - 1, left[origin[k]] + 1
             continue
         kept[k] = False
-        named = cap[n] < by_share[n]
-        name = "max_network_rigs" if named else "max_network_share"
-        acted.append(_stopped(snapshot, name, r, n, f"{cap[n]} rigs there at most"))
+        why = f"{places.cap[n]} rigs there at most"
+        acted.append(_stopped(snapshot, places.limit[n], r, n, why))
     return rig[kept], there[kept], acted
+
+
+class Room(NamedTuple):
+    """How many rigs networks may have, [N]."""
+
+    cap: list[int]
+    limit: list[str]  # the setting that binds
+    left: Ints  # for how many more there is room
+
+
+def room(snapshot: Snapshot, arriving: Ints | None, g: Guardrails) -> Room:
+    """Room on each network; arriving [N]: rigs that were ordered there and have not moved yet."""
+    rigs, names = len(snapshot.assignment), snapshot.network_names
+    share = _share(g.max_network_share, rigs)
+    by_share = [share] * (len(names) - 1) + [rigs]  # any share of a fleet may be off
+    cap = [min(g.max_network_rigs.get(n, rigs), k) for n, k in zip(names, by_share, strict=True)]
+    limit = [
+        "max_network_rigs" if most < k else "max_network_share"
+        for most, k in zip(cap, by_share, strict=True)
+    ]
+    left = np.array(cap) - np.bincount(snapshot.assignment, minlength=len(names))
+    return Room(cap, limit, left if arriving is None else left - arriving)
 
 
 def _share(share: float, rigs: int) -> int:

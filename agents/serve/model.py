@@ -6,6 +6,7 @@ spoil the orders of all. The graph takes any number of both, so the others are d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,10 @@ from .columns import AVERAGES, MARKET, NETWORKS, RIGS, Bools, Floats
 from .errors import BundleError
 from .snapshot import Ints, Snapshot
 
+LOG = logging.getLogger(__name__)
+
 Floats32 = NDArray[np.float32]
+Facts = dict[str, NDArray[Any]]  # by the graph's inputs
 Ends = dict[str, tuple[str, list[int | None]]]  # type and axes by name, None = any size
 
 _INPUTS: Ends = {
@@ -62,58 +66,73 @@ class Model:
             said = ascii(" ".join(str(error).split())[:200])
             raise BundleError(f"policy.onnx: onnxruntime cannot load it ({said})") from None
 
-    def run(self, snapshot: Snapshot, memory: Floats, dt_h: float) -> Ints:
-        """The policy's orders, int64 [R]: 0 = hold, i + 1 = move to network i. It raises nothing.
+    def run(self, snapshot: Snapshot, memory: Floats, dt_h: float) -> Ints | None:
+        """The policy's orders, int64 [R]: 0 = hold, i + 1 = move to network i; it raises nothing.
 
         memory [5, N]: the averages up to the last hour that was seen, dt_h hours ago; NaN starts
         an average at the present value. A rig holds if a fact of it or of its network is missing,
         and all do if one of the market is; a network is not entered if a fact of it is missing.
+        None, and an error in the log, where the graph fails.
         """
         return self.run_all((snapshot,), memory, dt_h)[0]
 
     def run_all(
         self, snapshots: Sequence[Snapshot], memory: Floats, dt_h: float
-    ) -> tuple[Ints, ...]:
+    ) -> tuple[Ints | None, ...]:
         """What `run` answers to each of several snapshots of the same networks.
 
         Small fleets that are left with the same numbers of rigs and networks go through the graph
         together, which takes two thirds of the time that one after another takes.
         """
         worlds = [_world(snapshot, memory) for snapshot in snapshots]
-        alike: dict[tuple[int, ...], list[_World]] = {}
-        for world in worlds:
+        answers: list[Ints | None] = [world.hold for world in worlds]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for k, world in enumerate(worlds):
             if len(world.rigs) and np.isfinite(dt_h):
-                alike.setdefault(world.facts["work"].shape, []).append(world)
+                alike.setdefault(world.facts["work"].shape, []).append(k)
         for (rigs, networks), same in alike.items():
             at_once = max(1, _TOGETHER // (rigs * max(1, networks)))
-            for k in range(0, len(same), at_once):
-                self._answer(same[k : k + at_once], dt_h)
-        return tuple(world.orders for world in worlds)
+            for first in range(0, len(same), at_once):
+                some = same[first : first + at_once]
+                said = self._ask([worlds[k].facts for k in some], dt_h)
+                for row, k in enumerate(some):
+                    answers[k] = None if said is None else worlds[k].of_all(said[row])
+        return tuple(answers)
 
-    def _answer(self, worlds: list[_World], dt_h: float) -> None:
-        """Write the graph's orders into worlds of one size; they hold where it gives none."""
-        feed = {name: np.array([w.facts[name] for w in worlds]) for name in worlds[0].facts}
+    def _ask(self, worlds: Sequence[Facts], dt_h: float) -> Ints | None:
+        """The graph's orders for W worlds of one size, [W, R]; a rig of which it says what cannot
+        be holds, and without an answer there is None."""
+        feed = {name: np.array([facts[name] for facts in worlds]) for name in worlds[0]}
         feed["dt_h"] = np.array(dt_h, dtype=np.float32)
+        rigs, networks = worlds[0]["work"].shape
         try:
             orders, probs = self._session.run(_ASKED, feed)
-        except Exception:  # whatever the graph does, the fleet holds
-            return
-        count, (rigs, networks) = len(worlds), worlds[0].facts["work"].shape
-        if orders.shape != (count, rigs) or probs.shape != (count, rigs, networks + 1):
-            return
+        except Exception:  # whatever it is, a fleet must not be left without an answer
+            LOG.exception("the graph failed")
+            return None
+        wanted = (len(worlds), rigs), (len(worlds), rigs, networks + 1)
+        if (orders.shape, probs.shape) != wanted:
+            LOG.error(
+                "the graph answered in shapes %s, not %s", (orders.shape, probs.shape), wanted
+            )
+            return None
         known = (orders >= 0) & (orders <= networks) & np.isfinite(probs).all(-1)
-        orders = np.where(known, orders, 0)
-        for world, chosen in zip(worlds, orders, strict=True):
-            world.orders[world.rigs] = world.choices[chosen]
+        return np.where(known, orders, 0)
 
 
 class _World(NamedTuple):
-    """What of a snapshot goes into the graph, and the orders that come of it."""
+    """What of a snapshot goes into the graph."""
 
     rigs: Ints  # those that are complete
     choices: Ints  # hold and the complete networks, as orders of the whole snapshot
-    facts: dict[str, NDArray[Any]]  # of the complete ones, by the graph's inputs
-    orders: Ints  # [R] of all; every rig holds until the graph has spoken
+    facts: Facts  # of the complete ones
+    hold: Ints  # [R] what all rigs are ordered until the graph has spoken
+
+    def of_all(self, orders: Ints) -> Ints:
+        """The orders of all rigs, [R], from those of the complete ones in the graph's numbers."""
+        every = self.hold.copy()
+        every[self.rigs] = self.choices[orders]
+        return every
 
 
 def _world(snapshot: Snapshot, memory: Floats) -> _World:
@@ -131,7 +150,7 @@ def _world(snapshot: Snapshot, memory: Floats) -> _World:
     rigs = _whole(numbers["rigs"]) & _whole(numbers["work"]) & networks[snapshot.assignment]
     rigs &= _whole(numbers["market"])
     r, n = np.flatnonzero(rigs), np.flatnonzero(networks)
-    facts: dict[str, NDArray[Any]] = {**numbers, "assignment": snapshot.assignment}
+    facts: Facts = {**numbers, "assignment": snapshot.assignment}
     if len(r) < len(rigs) or len(n) < len(networks):
         place = np.cumsum(networks) - 1  # [N] where a network is among the complete ones
         facts |= {

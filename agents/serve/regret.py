@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from .accounting import Account, Floats, Ints, Terms, value_moves
 from .book import Book, Standing, moved, standing, step
+from .closings import close, full
 from .guardrails import Bars, Guardrails, apply
 from .snapshot import Snapshot
 from .state import HOUR_S, Paper, Regret
@@ -39,17 +40,25 @@ class Fleet(NamedTuple):
         cls,
         paper: Paper,
         seen: Snapshot,
+    def of(
+        cls,
+        paper: Paper,
+        seen: Snapshot,
+        real: Snapshot,
         worth: Account,
         terms: Terms,
+        g: Guardrails,
         absent: Collection[str] = (),
     ) -> Fleet:
-        """In an hour of the real fleet's snapshot and account; absent: networks waited for."""
+        """In an hour of a snapshot; real, worth: as the real fleet has it, for which other networks
+        may be full; absent: networks waited for."""
         stands = standing(paper.book.place, seen, absent)
         at, known, waits = stands
         others = len(paper.book.place) != len(at) or not known.all() or bool(waits.any())
         if (at == seen.assignment).all():
-            return cls(paper, stands, others, seen, worth)
+            return cls(paper, stands, others, real, worth)
         there = moved(seen, at)
+        there = close(there, full(there, None, g)[0])
         return cls(paper, stands, True, there, value_moves(there, terms))
 
     def guarded(self, wanted: Ints, bars: Bars, history_h: Floats, g: Guardrails) -> Ints:

@@ -27,6 +27,8 @@ def rehearse(bundle: Bundle, model: Model) -> int:
             if before.shape[1] != len(seen.network_names):
                 raise BundleError(f"{where}: other networks than the hour before")
             orders = model.run(seen, before, hour["dt_h"])
+            if orders is None:
+                raise BundleError(f"{where}: the graph gave no answer")
             memory = remember(before, seen, hour["dt_h"])
             choices = (None, *seen.network_names)
             for rig, order in zip(seen.rig_names, orders.tolist(), strict=True):

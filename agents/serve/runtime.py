@@ -141,13 +141,12 @@ class Policy:
             late = f"older by {late_h:.2f} h than one" if late_h else "of the same time as another"
             return self._held(seen, f"{late} that was seen before", acted), None
         case = Case.of(base, seen, Bars(rig_holds, barred), self._rule, limits)
-        novelty, novelty_of = self._training.distance(case.seen, case.averages.memory)
+        novelty, novelty_of = self._training.distance(case.told, case.averages.memory)
         verdict = self._judge(case, novelty, novelty_of)
-        wanted, asked = self._orders(verdict.source, case)
-        counters = base.moves.counters(case.seen, case.averages.fed_h, case.moved, case.pending)
-        orders, stopped = apply(wanted, case.seen, case.worth, case.bars, counters, limits)
+        verdict, wanted, asked = self._orders(verdict, case)
+        orders, stopped = apply(wanted, case.seen, case.worth, case.bars, case.counters, limits)
         moves, near = explain(case.seen, case.terms, case.worth, orders)
-        acted = (*acted, *case.clipped, *stopped)
+        acted = (*acted, *case.acted, *stopped)
         regret = self._regret(case, orders, asked, verdict)
         state = self._next(case, seen.digest, orders, regret)
         decision = Decision(
@@ -182,19 +181,23 @@ class Policy:
             return Verdict(RULE, f"regret budget spent ({lost})")
         return Verdict(POLICY, "")
 
-    def _orders(self, source: str, case: Case) -> tuple[Ints, Ints | None]:
-        """(what somebody orders the real fleet, the policy its fleet on paper) in spite of all
-        guardrails; None where that one obeys the orders of the real fleet."""
+    def _orders(self, verdict: Verdict, case: Case) -> tuple[Verdict, Ints, Ints | None]:
+        """(who orders, what for the real fleet, what the policy orders its fleet on paper) in spite
+        of all guardrails; None where that one obeys the orders of the real fleet."""
         # While the rule leads, and after it has led, the policy's fleet stands elsewhere.
-        apart = source != HOLD and (case.base.regret.spent or case.led.apart)
-        fleets = [case.seen] * (source == POLICY) + [case.led.seen] * apart
+        apart = verdict.source != HOLD and (case.base.regret.spent or case.led.apart)
+        fleets = [case.seen] * (verdict.source == POLICY) + [case.led.seen] * apart
         answers = self._model.run_all(fleets, case.averages.before, case.dt_h)
-        asked = answers[-1] if apart else None
-        if source == POLICY:
-            return answers[0], asked
-        if source == RULE:
-            return rule_orders(case.seen, case.worth, self._rule), asked
-        return np.zeros(len(case.seen.rig_names), np.int64), asked
+        nothing = np.zeros(len(case.seen.rig_names), np.int64)
+        asked = None if not apart else nothing if answers[-1] is None else answers[-1]
+        if verdict.source == POLICY:
+            wanted = answers[0]
+            if wanted is not None:
+                return verdict, wanted, asked
+            verdict = Verdict(RULE, "the policy's graph gave no answer")
+        if verdict.source == RULE:
+            return verdict, rule_orders(case.seen, case.worth, self._rule), asked
+        return verdict, nothing, asked
 
     def _next(self, case: Case, digest: str, orders: Ints, regret: Regret) -> State:
         """What is remembered of a snapshot and its orders."""

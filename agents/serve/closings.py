@@ -1,0 +1,69 @@
+"""Networks that nobody may enter this hour, whatever they pay.
+
+They are closed in the snapshot before anybody decides, so that a rig goes to the next best network
+and does not ask for the same one hour after hour. `guardrails.apply` stops what enters one still.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .columns import NETWORKS, Bools
+from .guardrails import Acted, Guardrails, known_for_long, room
+from .snapshot import Ints, Snapshot
+
+_OPEN = [*NETWORKS].index("open")
+
+
+def closings(
+    snapshot: Snapshot, barred: Bools, history_h: np.ndarray, g: Guardrails
+) -> tuple[Bools, tuple[Acted, ...]]:
+    """(the networks that no fleet may enter [N], what acted): those on the deny list, those that
+    are down, and those not known for long enough.
+
+    barred [N]: of missing or old facts, which were told of already. history_h [N]: for which the
+    averages have been fed.
+    """
+    denied = np.array([name in g.deny for name in snapshot.network_names])
+    down = ~(snapshot.on("up") > 0)
+    new = ~known_for_long(history_h, g)
+    told = []
+    for n in np.flatnonzero((denied | down | new) & ~barred & (snapshot.on("open") > 0)).tolist():
+        if denied[n]:
+            told.append(_closed(snapshot, n, "deny", "it is on the deny list"))
+        elif down[n]:
+            told.append(_closed(snapshot, n, "down", "it is down"))
+        else:
+            known = f"it is known for {history_h[n]:.1f} h of {g.min_history_h:g}"
+            told.append(_closed(snapshot, n, "min_history_h", known))
+    return denied | down | new | barred, tuple(told)
+
+
+def full(
+    snapshot: Snapshot, arriving: Ints | None, g: Guardrails
+) -> tuple[Bools, tuple[Acted, ...]]:
+    """(the networks at which a fleet has as many rigs as it may [N], what acted); arriving [N]:
+    rigs that were ordered there and have not moved yet."""
+    places = room(snapshot, arriving, g)
+    none = places.left <= 0
+    told = tuple(
+        _closed(snapshot, n, places.limit[n], f"{places.cap[n]} rigs there at most")
+        for n in np.flatnonzero(none & (snapshot.on("open") > 0)).tolist()
+    )
+    return none, told
+
+
+def close(snapshot: Snapshot, which: Bools) -> Snapshot:
+    """The snapshot with networks [N] that take no new rigs."""
+    if not (which & (snapshot.on("open") > 0)).any():
+        return snapshot
+    networks = snapshot.networks.copy()
+    networks[which, _OPEN] = 0.0
+    return dataclasses.replace(snapshot, networks=networks)
+
+
+def _closed(snapshot: Snapshot, n: int, guardrail: str, why: str) -> Acted:
+    network = snapshot.network_names[n]
+    return Acted(guardrail, None, network, f"{network} is not entered: {why}")
