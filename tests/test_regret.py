@@ -8,11 +8,7 @@ from snapshots import Rig, by_hand, even
 
 from agents.serve.accounting import account, terms, value_moves
 from agents.serve.book import Book, moved
-<<<<<<< theirs
-from agents.serve.limits import Guardrails
-=======
 from agents.serve.guardrails import Bars, Guardrails
->>>>>>> mine
 from agents.serve.regret import WINDOW_H, Fleet, lost_usd, settle
 from agents.serve.snapshot import Snapshot
 from agents.serve.state import HOUR_S, Paper, Regret
@@ -29,12 +25,8 @@ def found(place: dict[str, str], *absent: str) -> Fleet:
     """A fleet on paper with these places in an hour of the two rigs, which lacks networks."""
     snapshot, memory = two_rigs()
     offered = terms(snapshot, memory, even())
-<<<<<<< theirs
     worth = value_moves(snapshot, offered)
-    return Fleet.of(Paper(Book(place)), snapshot, snapshot, worth, offered, Guardrails())
-=======
-    return Fleet.of(Paper(Book(place)), snapshot, value_moves(snapshot, offered), offered, absent)
->>>>>>> mine
+    return Fleet.of(Paper(Book(place)), snapshot, snapshot, worth, offered, Guardrails(), absent)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +48,8 @@ def test_a_fleet_whose_rig_waits_for_its_network_is_apart_though_the_real_one_is
     rigs: list[Rig] = [{"on": "off"}]
     snapshot, memory = by_hand(rigs, {"a": {"estimate_usd": 1.0}})
     offered = terms(snapshot, memory, even())
-    paper = Paper(Book({"rig-0": "away"}))
-    fleet = Fleet.of(paper, snapshot, value_moves(snapshot, offered), offered, {"away"})
+    paper, worth = Paper(Book({"rig-0": "away"})), value_moves(snapshot, offered)
+    fleet = Fleet.of(paper, snapshot, snapshot, worth, offered, Guardrails(), {"away"})
     assert fleet.apart
 
 

@@ -40,10 +40,6 @@ class Fleet(NamedTuple):
         cls,
         paper: Paper,
         seen: Snapshot,
-    def of(
-        cls,
-        paper: Paper,
-        seen: Snapshot,
         real: Snapshot,
         worth: Account,
         terms: Terms,
