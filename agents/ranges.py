@@ -13,7 +13,7 @@ from agents.graph import Inputs, PolicyGraph
 from agents.scoring import blocks
 from agents.serve.novelty import Hour, fit
 from agents.worlds import Split, make_scenario, world_seeds
-from env.observation import facts, remember
+from env.observation import Facts, facts, remember
 from env.scenario import Scenario
 from env.world import World
 
@@ -35,11 +35,21 @@ def _hours(graph: PolicyGraph, scenario: Scenario, seeds: list[int]) -> Iterator
     hold = torch.zeros_like(world.state.assignment)
     while not world.done:
         known = facts(scenario, world.fleet, world.state, world.now, world.static)
-        quotes = world.now.quotes
-        memory = remember(world.memory, quotes.estimate, quotes.token_usd, 1.0)
-        networks, market, averages = (
-            tensor.double().numpy() for tensor in (known.networks, known.market, memory)
-        )
-        yield Hour(networks, market, averages, scenario.rig_count)
+        yield as_hour(known, world)
         asked = world.hour % EVERY_H == 0
         world.step(graph(*Inputs.of(known, world.memory)).orders if asked else hold)
+
+
+def as_hour(known: Facts, world: World) -> Hour:
+    """Worlds before a step, as serving looks at them; known are their facts."""
+    quotes, at = world.now.quotes, known.assignment
+    memory = remember(world.memory, quotes.estimate, quotes.token_usd, 1.0)
+    mass = known.mass.expand(len(at), -1, -1)  # [B, R, N]
+    return Hour(
+        networks=known.networks.double().numpy(),
+        market=known.market.double().numpy(),
+        memory=memory.double().numpy(),
+        rigs=known.rigs.double().numpy(),
+        mine=mass.gather(2, at[..., None]).squeeze(2).double().numpy(),
+        assignment=at.numpy().copy(),
+    )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import AVERAGES, LARGEST, MARKET, NETWORKS
+from .columns import AVERAGES, LARGEST, MARKET, NETWORKS, RIGS
 from .document import check_keys, entries, join, number
 from .errors import FieldError
 from .snapshot import Snapshot
@@ -62,21 +62,35 @@ OF_FLEET = {
     "btc": Statistic("log of Bitcoin's price in USD", more=DRIFT),
     "rent": Statistic("log of the rent index", more=DRIFT),
     "equity_days": Statistic("log of the equity in days of the fleet's nominal cost", more=FACTOR),
+    # Training hardly shows a rig that is better off, so its policy knows little of it
+    "losing": Statistic("share of running rigs paid less than their energy", 0.25, up_to=True),
 }
+UNTOLD = {"losing": [-0.5, 0.5]}  # of a bundle older than the statistic: its range at least
 _COLUMN = {name: k for k, name in enumerate(NETWORKS)}
 _FEEDS = [_COLUMN["estimate_usd"], _COLUMN["token_usd"]]
 _LONG = [[*AVERAGES].index(name) for name in ("ema_336h_usd", "price_168h_usd")]  # of these feeds
 _SHORT = [*AVERAGES].index("ema_6h_usd")
 _MARKET = {name: k for k, name in enumerate(MARKET)}
+_RIG = [[*RIGS].index(name) for name in ("owned", "power_kw", "tariff_usd_kwh", "up")]
 
 
 class Hour(NamedTuple):
-    """W worlds at an hour, or one without the first dimension; `off` is the last network."""
+    """W worlds at an hour; `off` is the last network."""
 
     networks: Floats  # [W, N, 27]
     market: Floats  # [W, 5]
     memory: Floats  # [W, 5, N] with this hour in it
-    rigs: int  # of the fleet
+    rigs: Floats  # [W, R, 19]
+    mine: Floats  # [W, R] work of each rig where it is
+    assignment: Ints  # [W, R] where that is
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, memory: Floats) -> Hour:
+        """A snapshot as one world; memory [5, N] with its hour in it."""
+        at = snapshot.assignment
+        mine = snapshot.work[np.arange(len(at)), at][None]
+        facts = snapshot.networks[None], snapshot.market[None], memory[None], snapshot.rigs[None]
+        return cls(*facts, mine, at[None])
 
 
 def statistics(hour: Hour) -> tuple[Floats, Floats]:
@@ -98,7 +112,8 @@ def _of_networks(hour: Hour) -> Floats:
 
 
 def _of_fleet(hour: Hour, each: Floats) -> Floats:
-    networks, market, rigs = hour.networks[..., :-1, :], hour.market, max(hour.rigs, 1)
+    networks, market = hour.networks[..., :-1, :], hour.market
+    rigs = max(hour.rigs.shape[-2], 1)
     short, long = hour.memory[..., _SHORT, :-1], hour.memory[..., _LONG[0], :-1]
     judged = np.isfinite(each[..., 0])
     trends = np.where(judged[..., None], each[..., :2], 0.0).sum(-2)
@@ -113,7 +128,29 @@ def _of_fleet(hour: Hour, each: Floats) -> Floats:
     fleet[..., 4] = (fallen * _on(networks, "own_rigs")).sum(-1) / rigs
     fleet[..., 5:7] = _log(market[..., [_MARKET["btc_usd"], _MARKET["rent_index"]]])
     fleet[..., 7] = _log(market[..., _MARKET["equity_usd"]] / cost_usd, 1.0)
+    fleet[..., 8] = _losing(hour)
     return fleet
+
+
+def _losing(hour: Hour) -> Floats:
+    """[W] of the rigs that run, the share whose part of the published yield is below energy.
+
+    A rig that is switched off runs no more, so that what is left of a fleet is judged alike. What
+    has no number does not count as losing.
+    """
+    networks, rigs = hour.networks, hour.rigs
+    outside = _on(networks, "outside_work")
+    paid = _on(networks, "estimate_usd") * (1.0 - _on(networks, "lockup")) * outside  # [W, N]
+    paid /= np.maximum(outside + _on(networks, "own_work"), TINY)  # USD/h a unit of work
+    paid[~(_on(networks, "up") > 0)] = np.nan
+    paid[:, -1] = np.nan
+    here = hour.assignment + networks.shape[-2] * np.arange(len(paid))[:, None]
+    paid, load = paid.take(here), _on(networks, "load").take(here)  # [W, R]
+    owned, power_kw, tariff_usd_kwh, up = (rigs[..., k] for k in _RIG)
+    runs = (up > 0) & ~np.isnan(paid)
+    losing = runs & (hour.mine * paid < owned * power_kw * tariff_usd_kwh * load)
+    share: Floats = losing.sum(-1) / np.maximum(runs.sum(-1), 1)
+    return share
 
 
 def _on(networks: Floats, name: str) -> Floats:
@@ -133,7 +170,8 @@ class Training:
         """From the manifest's `training`; `FieldError` at a field that is wrong."""
         keys = ("worlds", "hours", "fleet", "any", "networks")
         check_keys(part, "training", keys, keys)
-        self._fleet = _read(part["fleet"], "training.fleet", OF_FLEET)
+        fleet = entries(part["fleet"], "training.fleet")
+        self._fleet = _read(UNTOLD | fleet, "training.fleet", OF_FLEET)
         self._any = _read(part["any"], "training.any", OF_NETWORKS)
         known = entries(part["networks"], "training.networks")
         self._networks = {
@@ -144,9 +182,9 @@ class Training:
 
     def distance(self, snapshot: Snapshot, memory: Floats) -> tuple[float, str]:
         """(distance, which statistic it is of and its range); memory with this hour in it."""
-        rigs, names = len(snapshot.rig_names), snapshot.network_names[:-1]
-        each, fleet = statistics(Hour(snapshot.networks, snapshot.market, memory, rigs))
-        values, ranges = np.concatenate((fleet, each.ravel())), self._ranges(names)
+        names = snapshot.network_names[:-1]
+        each, fleet = statistics(Hour.of(snapshot, memory))
+        values, ranges = np.concatenate((fleet.ravel(), each.ravel())), self._ranges(names)
         far = _far(values, ranges)
         k = int(far.argmax())
         low, high = ranges[:, k].tolist()
