@@ -82,6 +82,7 @@ class Case(NamedTuple):
             counters=counters,
             places=places,
             moved=moved,
+            pending=pending,
             led=Fleet.of(regret.policy, of_any, mine, worth, offered, g, absent),
             ruled=Fleet.of(regret.rule, of_any, mine, worth, offered, g, absent),
         )
