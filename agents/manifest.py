@@ -74,6 +74,29 @@ def catalog(scenario: Scenario) -> Plain:
         },
         "per_rig": [n for n, rig in zip(names, s.per_rig.tolist(), strict=True) if rig],
         "min_gpus": dict(zip(names, map(int, s.min_gpus.tolist()), strict=True)),
+        "paid": _paid(s),
+    }
+
+
+def _paid(scenario: Scenario) -> Plain:
+    """By network: its token, and the share of its published pay that moves with that one's price.
+
+    What is minted and fees in tokens move. Fees in USD do not, nor do those pegged to USD: fewer
+    tokens settle them when the price is high. The share is that at the catalogue's date, with the
+    pay at the networks' target margin as the simulator starts them; that it stays so is an
+    assumption.
+    """
+    rules = scenario.rules
+    need = rules.reference_cost / (1 - rules.margin)  # USD a unit of work and hour
+    fees = torch.where(rules.fee_in_token > 0, 0.0, rules.utilisation * rules.fee)
+    minted = torch.minimum((need - fees).clamp_min(0.05 * need), rules.cap_usd)
+    minted = torch.where(scenario.emission_tokens_h[:, 0] > 0, minted, 0.0)
+    share = torch.where(fees > 0, minted / (minted + fees), 1.0)
+    tokens = [scenario.token_names[k] for k in rules.token.tolist()]
+    return {
+        name: {"token": None, "share": 0.0} if token == "USD" else {"token": token, "share": part}
+        for name, token, part in zip(scenario.network_names, tokens, shortest(share), strict=True)
+        if name != OFF
     }
 
 

@@ -58,6 +58,7 @@ def manifest() -> Plain:
             },
             "per_rig": ["beta", "off"],
             "min_gpus": {"alpha": 2, "beta": 1, "off": 1},
+            "paid": {"alpha": {"token": "A", "share": 0.5}, "beta": {"token": None, "share": 0.0}},
             "off": off | {"token_usd": 1.0, "outside_work": 1e-8},
         },
         "rule": {

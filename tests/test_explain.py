@@ -13,6 +13,7 @@ from snapshots import Rig, by_hand, even, lived
 
 from agents.rules import BreakEven
 from agents.serve.accounting import RULES, Floats, Rule, account, rule_orders, terms
+from agents.serve.columns import Paid
 from agents.serve.explain import NEAR_MISS, Move, explain
 from agents.serve.snapshot import Snapshot
 
@@ -136,7 +137,8 @@ def test_a_move_with_no_way_back_and_no_other_choice_says_so_too() -> None:
     (move,), _ = explained(snapshot, memory, even(), [2])
     assert (move.break_even_h, move.runner_up, move.flip_token_usd) == (None, None, None)
     assert "never back" in move.text
-    assert "no price of off's token flips the accounting" in move.text
+    assert "token" not in move.text
+    assert "USD;" not in move.text
     assert "runner-up" not in move.text
 
 
@@ -155,6 +157,46 @@ def test_money_is_written_as_people_write_it(burn_usd: float, text: str) -> None
     snapshot, memory = by_hand([{"on": "a"}], networks)
     (move,), _ = explained(snapshot, memory, even(), [2])
     assert f" for {text} of entry" in move.text
+
+
+def paying(snapshot: Snapshot, **paid: Paid) -> Snapshot:
+    """The snapshot, read by a bundle that knows in what these networks pay."""
+    return replace(snapshot, columns=replace(snapshot.columns, paid=paid))
+
+
+def flip_of(network: str, **paid: Paid) -> float | None:
+    """Of a move from a to that network, at a token of 2 USD. a pays 1 USD/h, b and c pay 2, and
+    to enter costs 50 USD: at x times the price b gains 100 (2 x - 1) - 50, 0 at x = 0.75."""
+    networks = {n: {"estimate_usd": usd} for n, usd in (("a", 1.0), ("b", 2.0), ("c", 2.0))}
+    burn = {"outside_work": 1e12, "burn_usd": 50.0}
+    snapshot, memory = by_hand([{"on": "a"}], {n: of | burn for n, of in networks.items()})
+    order = snapshot.network_names.index(network) + 1
+    (move,), _ = explained(paying(snapshot, **paid), memory, even(), [order])
+    return move.flip_token_usd
+
+
+def test_what_is_paid_here_in_the_same_token_moves_with_it() -> None:
+    ours, other = Paid("RENDER", 1.0), Paid("AKT", 1.0)
+    assert flip_of("b", a=other, b=ours) == pytest.approx(2.0 * 0.75)
+    # 100 (2 x - x) - 50
+    assert flip_of("b", a=ours, b=ours) == pytest.approx(2.0 * 0.5)
+    # where half of what b pays is in USD: 100 (1 + x - x) - 50 is never 0
+    assert flip_of("b", a=ours, b=Paid("RENDER", 0.5)) is None
+    # where half of what a pays is: 100 (2 x - 0.5 - 0.5 x) - 50
+    assert flip_of("b", a=Paid("RENDER", 0.5), b=ours) == pytest.approx(2.0 * 2 / 3)
+    # what the bundle does not know pays in a token of its own
+    assert flip_of("b") == flip_of("b", a=ours) == flip_of("b", b=ours) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("token", [None, "AKT"])
+def test_pay_in_usd_has_no_flip_price_and_says_so(token: str | None) -> None:
+    networks = {"a": {"estimate_usd": 1.0}, "b": {"estimate_usd": 2.0}}
+    snapshot, memory = by_hand([{"on": "a"}], networks)
+    pegged = paying(snapshot, a=Paid("AKT", 1.0), b=Paid(token, 0.0))
+    (move,), _ = explained(pegged, memory, even(), [2])
+    assert move.flip_token_usd is None
+    assert "; pay on b is in USD." in move.text
+    assert "token" not in move.text
 
 
 positive = st.floats(0.01, 100.0)
@@ -182,13 +224,20 @@ def choices(draw: st.DrawFn) -> tuple[Snapshot, Floats, Rule]:
     memory[:3, :2] *= np.array([[draw(positive) for _ in "ab"] for _ in range(3)])
     knobs = {"horizon_h": draw(st.sampled_from([10.0, 100.0])), "margin": 0.1, "marginal": 0.7}
     rule = replace(even(**knobs), name=draw(st.sampled_from(RULES)), weights=(0.2, 0.5, 0.3))
-    return snapshot, memory, rule
+    tokens, shares = st.sampled_from(["A", "B"]), st.sampled_from([0.0, 0.3, 1.0])
+    paid = {name: Paid(draw(tokens), draw(shares)) for name in "ab"}
+    return paying(snapshot, **draw(st.sampled_from([{}, paid]))), memory, rule
 
 
 def gain_at(snapshot: Snapshot, memory: Floats, rule: Rule, ratio: float) -> tuple[float, float]:
-    """(gain_usd of moving to b, the sum it is a difference of) with b's averages times ratio."""
-    scaled = memory.copy()
-    scaled[:3, 1] *= ratio
+    """(gain_usd of moving to b, the sum it is a difference of) with b's token at ratio times its
+    price: the averages recomputed of b, and of a where it pays in that token."""
+    scaled, paid = memory.copy(), snapshot.columns.paid
+    there = paid.get("b", Paid(None, 1.0))
+    for n, name in enumerate("ab"):
+        here = paid.get(name, there)
+        if name == "b" or (paid and here.token == there.token):
+            scaled[:3, n] *= 1.0 - here.share + here.share * ratio
     found = account(snapshot, scaled, rule)
     size = rule.horizon_h * (abs(found.value[0, 1]) + abs(found.here[0])) + found.entry_usd[0, 1]
     return float(found.gain_usd[0, 1]), float(size)
@@ -199,6 +248,8 @@ def gain_at(snapshot: Snapshot, memory: Floats, rule: Rule, ratio: float) -> tup
 def test_at_the_flip_price_the_move_gains_nothing(choice: tuple[Snapshot, Floats, Rule]) -> None:
     snapshot, memory, rule = choice
     (move,), _ = explained(snapshot, memory, rule, [2])
+    assert move.in_usd == (snapshot.columns.paid.get("b", Paid(None, 1.0)).share == 0.0)
+    assert not (move.in_usd and move.flip_token_usd)
     assume(move.flip_token_usd is not None)
     assert move.flip_token_usd is not None
     assert move.flip_token_usd > 0
@@ -213,6 +264,7 @@ def test_no_price_nearer_than_the_flip_price_changes_the_answer(
 ) -> None:
     snapshot, memory, rule = choice
     (move,), _ = explained(snapshot, memory, rule, [2])
+    assume(not move.in_usd)
     flip = np.inf if move.flip_token_usd is None else move.flip_token_usd
     reach = min(abs(np.log(flip / move.token_usd)), 12.0) * 0.999
     for step in np.linspace(-reach, reach, 21):

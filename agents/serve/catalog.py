@@ -22,6 +22,7 @@ from .columns import (
     Field,
     Floats,
     Group,
+    Paid,
 )
 from .document import check_keys, entries, is_name, join, number
 from .errors import NOTHING, BundleError, FieldError, Words
@@ -56,7 +57,7 @@ def _columns(manifest: Mapping[str, Any]) -> Columns:
     )
     catalog = entries(top["catalog"], "catalog")
     names = ("networks", "gpus", "work", "per_rig", "min_gpus", "off")
-    check_keys(catalog, "catalog", names, names)
+    check_keys(catalog, "catalog", (*names, "paid"), names)  # older bundles do not tell `paid`
     known = _group(networks, catalog["networks"], "catalog.networks", {"observed_at"})
     gpus = _group(rigs, catalog["gpus"], "catalog.gpus", {"network", "gpu", "work"})
     if gpus.catalog and gpus.supplied != {*GPU}:
@@ -71,6 +72,7 @@ def _columns(manifest: Mapping[str, Any]) -> Columns:
         mass=_mass(catalog["work"], gpus.catalog, known.catalog),
         per_rig=_per_rig(catalog["per_rig"], known.catalog),
         min_gpus=_min_gpus(catalog["min_gpus"], known.catalog),
+        paid=_paid(catalog["paid"], known.catalog) if "paid" in catalog else {},
     )
 
 
@@ -170,6 +172,22 @@ def _min_gpus(value: Any, networks: Mapping[str, int]) -> Floats:
         if name != OFF:
             least[networks[name]] = count
     return least
+
+
+def _paid(value: Any, networks: Mapping[str, int]) -> dict[str, Paid]:
+    """In what each network pays; all of them must say it."""
+    part, paid = entries(value, "catalog.paid"), {}
+    check_keys(part, "catalog.paid", networks, networks)
+    for name, given in part.items():
+        here = join("catalog.paid", name)
+        told = entries(given, here)
+        check_keys(told, here, Paid._fields, Paid._fields)
+        token = told["token"]
+        if not (token is None or is_name(token)):
+            raise FieldError(join(here, "token"), "a token's name or null", token)
+        most = 0 if token is None else 1
+        paid[name] = Paid(token, number(told["share"], join(here, "share"), 0, most))
+    return paid
 
 
 def _named(name: Any, path: str) -> str:

@@ -4,7 +4,8 @@ defaults and the catalogue's entries are the bundle's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -162,6 +163,17 @@ class Group:
         return frozenset(least - self.supplied), frozenset(least)
 
 
+class Paid(NamedTuple):
+    """What a network's pay is counted in."""
+
+    token: str | None  # its token, None = it pays in none, or nobody says in which
+    share: float  # of its pay that moves with the token's price; the rest is in USD
+
+
+IN_USD = Paid(None, 0.0)
+UNTOLD = Paid(None, 1.0)  # of a network that the bundle does not know: all its pay moves
+
+
 @dataclass(frozen=True, eq=False)
 class Columns:
     """What reading a snapshot takes, compiled once from a bundle's manifest."""
@@ -173,3 +185,4 @@ class Columns:
     mass: Floats  # [G + 1, K + 1] work of one GPU; the last row and column, of unknown ones, 0
     per_rig: Bools  # [K + 1] the work of a rig is that of one GPU
     min_gpus: Floats  # [K + 1]
+    paid: Mapping[str, Paid] = field(default_factory=dict)  # by network

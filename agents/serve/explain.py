@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .accounting import Account, Bools, Floats, Ints, Terms, best_moves
+from .columns import IN_USD, OFF, UNTOLD, Paid
 from .snapshot import Snapshot
 
 NEAR_MISS = 0.2  # assumption: of its entry cost, that a move may fall short and still be told
@@ -36,6 +37,7 @@ class Move(NamedTuple):
     token_usd: float  # of the network's token now
     flip_token_usd: float | None  # its price at which gain_usd is 0, its averages moved alike
     modelled: tuple[str, ...]  # parts of it that are a model's average and not a quoted pay
+    in_usd: bool  # the network's pay, whatever its token costs
 
     @property
     def text(self) -> str:
@@ -49,7 +51,9 @@ class Move(NamedTuple):
             parts.append("policy and accounting disagree")
         if self.runner_up is not None and self.runner_up_gain_usd is not None:
             parts.append(f"runner-up {self.runner_up} with {_signed(self.runner_up_gain_usd)}")
-        if self.flip_token_usd is None:
+        if self.in_usd:
+            parts += [f"pay on {self.network} is in USD"] * (self.network != OFF)
+        elif self.flip_token_usd is None:
             parts.append(f"no price of {self.network}'s token flips the accounting")
         else:
             price = f"{_usd(self.flip_token_usd)} (now {_usd(self.token_usd)})"
@@ -96,6 +100,7 @@ def _told(
         back_h = np.where(gain_h > 0, entry / gain_h, np.nan)
         flip = flip_token_usd(snapshot, terms, account, rig, there)
     behind, origin, models = others[every, second], snapshot.assignment[rig], _models(snapshot)
+    paid = _paid(snapshot)
     columns = (
         [snapshot.rig_names[r] for r in rig.tolist()],
         [names[n] for n in origin.tolist()],
@@ -114,6 +119,7 @@ def _told(
         snapshot.on("token_usd")[there].tolist(),
         _or_none(flip),
         [models[a] + models[b] for a, b in zip(origin.tolist(), there.tolist(), strict=True)],
+        [paid[n].share == 0.0 for n in there.tolist()],
     )
     return list(map(Move._make, zip(*columns, strict=True)))
 
@@ -123,25 +129,57 @@ def flip_token_usd(
 ) -> Floats:
     """Price of each destination's token at which the move's gain_usd is 0, NaN if none, [K].
 
-    With the price x times today's, and with it the averages of the estimate, a move is worth
-    H (a x - e - c - m |c|) - fees - L max(f x - e, 0), where a is the gross yield after dilution, e
-    energy, c the value of staying, L the hours lost and f what these are valued at (a, or for one
-    rule the undiluted 48-hour average). That is two straight lines with a kink at f x = e; of their
-    roots the one nearest to today's price, in logarithms, is the answer.
+    With the token at x times today's price, and the averages of the estimates with it, a network
+    of whose pay a share s moves with the token pays 1 - s + s x times what it pays now. s is the
+    bundle's; a network that it does not know is taken to pay in its token alone, and no other
+    network in that one. A move is then worth
+
+        G(x) = H (a(x) - c(x) - m |c(x)|) - fees - L max(f(x), 0)
+
+    a = the yield there after dilution, c = the value of staying, which moves too where it is paid
+    in the same token, L = the hours lost, f = what these are valued at (a, or for one rule the
+    undiluted 48-hour average), all less energy. Fees (a burn among them) and the price of leaving
+    stay as they are. For each sign of c(x) and of f(x), G is a straight line; of the four lines'
+    roots, where they have those signs, the one nearest to today's price, in logarithms, is it.
     """
-    horizon_h, lost_h = terms.rule.horizon_h, terms.lost_h[there]
-    energy, here = terms.energy[rig, there], account.here[rig]
-    gross = account.value[rig, there] + energy
+    at, horizon_h = snapshot.assignment[rig], terms.rule.horizon_h
+    share, share_here = _token_shares(_paid(snapshot), at, there)
+    energy, energy_here = terms.energy[rig, there], terms.energy[rig, at]
+    gross, gross_here = account.value[rig, there] + energy, account.here[rig] + energy_here
     lost = gross if terms.undiluted is None else terms.undiluted[rig, there]
     fees = terms.fees_usd[there] + snapshot.of("leaving_usd")[rig]
-    need = horizon_h * (here + terms.rule.margin * np.abs(here) + energy) + fees
-    low = need / (horizon_h * gross)
-    high = (need - lost_h * energy) / (horizon_h * gross - lost_h * lost)
-    low = np.where(lost * low <= energy, low, np.nan)
-    high = np.where(lost * high >= energy, high, np.nan)
-    nearer = np.abs(np.log(low)) <= np.abs(np.log(high))
-    price = np.where(nearer | np.isnan(high), low, high) * snapshot.on("token_usd")[there]
-    return np.where((price > 0) & np.isfinite(price), price, np.nan)
+    a, c = _line(gross, share, energy), _line(gross_here, share_here, energy_here)
+    f = _line(lost, share, energy)
+    of_c, of_f = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])[..., None]  # signs
+    stay, wait = 1.0 + of_c * terms.rule.margin, (of_f > 0) * terms.lost_h[there]
+    level, slope = (horizon_h * (a[k] - stay * c[k]) - wait * f[k] for k in (0, 1))  # [4, K]
+    root = (fees - level) / slope
+    holds = (of_c * (c[0] + c[1] * root) >= 0) & (of_f * (f[0] + f[1] * root) >= 0)
+    far = np.where(holds & (root > 0) & (share > 0), np.abs(np.log(root)), np.inf)
+    best = far.argmin(0), np.arange(len(rig))
+    return np.where(np.isfinite(far[best]), root[best] * snapshot.on("token_usd")[there], np.nan)
+
+
+def _line(gross: Floats, share: Floats, energy: Floats) -> tuple[Floats, Floats]:
+    """(level, slope) of a yield less energy by the token's price, of which that share moves."""
+    return gross * (1.0 - share) - energy, gross * share
+
+
+def _paid(snapshot: Snapshot) -> list[Paid]:
+    """What the pay of each network is counted in, `off` too."""
+    known = snapshot.columns.paid
+    return [*(known.get(name, UNTOLD) for name in snapshot.network_names[:-1]), IN_USD]
+
+
+def _token_shares(paid: list[Paid], origin: Ints, there: Ints) -> tuple[Floats, Floats]:
+    """The shares that move with the price of each destination's token, of its own pay and of the
+    origin's, [K] both."""
+    shares = np.array([each.share for each in paid])
+    same = [
+        paid[b].token is not None and paid[a].token == paid[b].token
+        for a, b in zip(origin.tolist(), there.tolist(), strict=True)
+    ]
+    return shares[there], np.where(same, shares[origin], 0.0)
 
 
 def _models(snapshot: Snapshot) -> list[tuple[str, ...]]:

@@ -120,6 +120,7 @@ def _decision() -> Schema:
         | dict.fromkeys(("gain_usd_h", "entry_usd", "gain_usd", "horizon_h"), _NUMBER)
         | dict.fromkeys(("break_even_h", "runner_up_gain_usd", "flip_token_usd"), _NUMBER)
         | {"token_usd": _NUMBER, "runner_up": _NAME, "modelled": _list(_TEXT)}
+        | {"in_usd": _SWITCH}
     )
     acted = _object({"guardrail": _TEXT, "rig": _NAME, "network": _NAME, "text": _TEXT})
     return _object(
