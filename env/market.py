@@ -64,7 +64,6 @@ class Prices:
     btc_usd: Tensor  # [T, B]
     rent_ratio: Tensor  # [T, B, G] rent over the catalogue's
     turnover_ratio: Tensor  # [T, B, P] daily turnover over the catalogue's
-    regime: Tensor  # int8 [T, B]: 0 bear, 1 flat, 2 bull; -1 in a replay
 
 
 def build_market(
@@ -102,12 +101,10 @@ def simulate_prices(market: BuiltMarket, seeds: Tensor) -> Prices:
     """
     spec, law, hours, anchor = market.spec, market.law, market.hours, market.burn_in_h
     path, z = own_paths(law, seeds, hours)
-    regime = draw_regimes(spec.regimes, seeds, hours)
-    btc = factor_path(spec, seeds, regime, z)
+    btc = factor_path(spec, seeds, draw_regimes(spec.regimes, seeds, hours), z)
     turnover = simulate_turnover(spec.turnover_law, law.index, seeds, hours)
     window = None
     if market.history is not None:
-        regime = torch.full_like(regime, -1)
         window = draw_window(
             market.history, seeds, hours, anchor, spec.bridge_dof, spec.bridge_loading
         )
@@ -116,19 +113,21 @@ def simulate_prices(market: BuiltMarket, seeds: Tensor) -> Prices:
     path -= path[anchor].clone()
     if window is None:
         path += start_levels(law, seeds)
-    for token, quote in law.quotes:
-        path[..., token] += path[..., quote]
     rent = simulate_rents(spec.rent_law, market.gpu_index, seeds, hours, anchor)
+    in_usd = torch.zeros(path.shape[1:], dtype=torch.bool, device=seeds.device)
     if market.history is not None and window is not None:
         _record(law, market.history, window, anchor, path, turnover)
+        in_usd[:, [law.names.index(name) for name in market.history.names]] = window.known
         rent = _recorded(window.rent, rent)
+    # only now, so that a token follows the recorded price of its quote; a close is in USD already
+    for token, quote in law.quotes:
+        path[..., token] += torch.where(in_usd[:, token], 0.0, path[..., quote])
     token_usd = torch.exp(path.clamp_(-_LARGEST_LOG_MOVE, _LARGEST_LOG_MOVE)).mul_(law.start_usd)
     return Prices(
         token_usd=token_usd,
         btc_usd=token_usd[..., law.names.index(FACTOR)].contiguous(),
         rent_ratio=rent,
         turnover_ratio=turnover,
-        regime=regime,
     )
 
 

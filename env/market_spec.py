@@ -29,7 +29,7 @@ class Regime:
 
 @dataclass(config=STRICT)
 class Regimes:
-    """The three states, in the order of `Prices.regime`."""
+    """The three states, in the order of `env.synthetic.draw_regimes`."""
 
     bear: Regime
     flat: Regime

@@ -15,7 +15,7 @@ from env import catalog
 from env.catalog import Token
 from env.errors import InputError
 from env.market import BuiltMarket, Prices, build_market, load_market, simulate_prices
-from env.synthetic import jump_shape
+from env.synthetic import draw_regimes, jump_shape
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOKENS, GPUS = catalog.load_tokens(), catalog.load_gpus()
@@ -107,8 +107,8 @@ def test_shapes_and_types() -> None:
     hours, p, g = BURN_IN_H + 97, len(TOKENS), len(GPUS)
     assert prices.token_usd.shape == prices.turnover_ratio.shape == (hours, 2, p)
     assert prices.rent_ratio.shape == (hours, 2, g)
-    assert prices.btc_usd.shape == prices.regime.shape == (hours, 2)
-    assert {getattr(prices, f.name).dtype for f in fields(Prices)} == {torch.float32, torch.int8}
+    assert prices.btc_usd.shape == (hours, 2)
+    assert {getattr(prices, f.name).dtype for f in fields(Prices)} == {torch.float32}
     assert torch.equal(prices.btc_usd, prices.token_usd[..., list(TOKENS).index("BTC")])
 
 
@@ -150,7 +150,7 @@ def test_extreme_prices_stay_finite_and_positive(price: float) -> None:
     for f in fields(Prices):
         values = getattr(prices, f.name)
         assert torch.isfinite(values).all(), f.name
-        assert f.name == "regime" or (values > 0).all(), f.name
+        assert (values > 0).all(), f.name
 
 
 # the law, against the figures of the configuration
@@ -204,16 +204,17 @@ def test_regimes_last_and_drift_as_configured() -> None:
     long, prices = years()
     states = [SPEC.regimes.bear, SPEC.regimes.flat, SPEC.regimes.bull]
     days = sum(s.mean_days for s in states)
+    regime = draw_regimes(SPEC.regimes, seeds(0, 48), long.hours)  # as of these prices
     moves = torch.log(prices.btc_usd).diff(dim=0)
     spread = []
     for code, state in enumerate(states):
-        here = prices.regime == code
+        here = regime == code
         assert float(here.float().mean()) == pytest.approx(state.mean_days / days, abs=0.08)
         left = (here[:-1] & ~here[1:]).sum()
         assert float(here.sum() / left / 24) == pytest.approx(state.mean_days, rel=0.3)
         spread.append(float(moves[here[1:]].mean()) * 8760)
     assert spread[0] < spread[1] < spread[2]
-    assert long.hours == len(prices.regime)
+    assert regime.shape == prices.btc_usd.shape
 
 
 def test_rents_stand_still_and_move_in_steps() -> None:

@@ -49,7 +49,6 @@ def test_every_close_is_met_and_the_catalogue_s_price_at_the_start(
     start = torch.tensor([TOKENS[n].price_usd for n in NAMES])
     start[-1] *= TOKENS["TAO"].price_usd
     torch.testing.assert_close(prices.token_usd[BURN_IN_H], start.expand(4, -1))
-    assert (prices.regime == -1).all()
 
 
 def test_an_hourly_file_is_replayed_as_it_is(tmp_path: Path) -> None:
@@ -91,6 +90,37 @@ def test_tokens_the_file_lacks_follow_its_btc(tmp_path: Path) -> None:
     btc, heu = (moves[..., NAMES.index(n)].flatten() for n in ("BTC", "HEU"))
     slope = float((btc * heu).mean() / (btc * btc).mean())
     assert slope == pytest.approx(TOKENS["HEU"].beta_btc, abs=0.1)
+
+
+def test_a_subnet_token_follows_its_recorded_quote_and_their_ratio_the_law(tmp_path: Path) -> None:
+    """No TAO but the recorded one: the ratio has the catalogue's volatility and ignores TAO."""
+    prices = simulate_prices(replay(saved(table(), tmp_path), 24 * 60), seeds(0, 64)).token_usd
+    tao, alpha = (torch.log(prices[..., NAMES.index(n)]) for n in ("TAO", "ALPHA_SN51"))
+    token = TOKENS["ALPHA_SN51"]
+    annual = (token.vol_annual**2 + token.jumps_per_year * token.jump_sd**2) ** 0.5
+    ratio, quote = ((alpha - tao).diff(dim=0).flatten(), tao.diff(dim=0).flatten())
+    assert float(ratio.std()) * 8760**0.5 == pytest.approx(annual, rel=0.08)
+    assert abs(float(torch.corrcoef(torch.stack((ratio, quote)))[0, 1])) < 0.02
+
+
+def test_a_subnet_token_that_is_recorded_itself_does_not_get_its_quote_again(
+    tmp_path: Path,
+) -> None:
+    """It is in the file for the later half: worlds that start before it follow the law."""
+    closes = table(400)
+    own = np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.03, 400)))
+    closes["ALPHA_SN51"] = np.where(np.arange(400) < 200, np.nan, own)
+    prices = simulate_prices(replay(saved(closes, tmp_path)), seeds(0, 24)).token_usd
+    begins = [window_start(replay(saved(closes, tmp_path)), k, closes) for k in range(24)]
+    recorded = [k for k, row in enumerate(begins) if row >= 200]
+    assert 4 < len(recorded) < 20
+    for world in recorded:
+        replayed = prices[::24, world, NAMES.index("ALPHA_SN51")].numpy()
+        meant = own[begins[world] : begins[world] + 19]
+        np.testing.assert_allclose(replayed / replayed[0], meant / meant[0], rtol=1e-4)
+    rest = [k for k in range(24) if k not in recorded]
+    ratio = prices[:, rest, NAMES.index("ALPHA_SN51")] / prices[:, rest, NAMES.index("TAO")]
+    assert float(torch.log(ratio).diff(dim=0).std()) < 0.012  # 0.9 a year, without TAO's moves
 
 
 def test_a_token_without_data_in_a_window_is_simulated_there(tmp_path: Path) -> None:
