@@ -87,7 +87,7 @@ def _simulate(
 
 
 def _start(seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """Day after the catalogue's date and hour of the day of the burn-in's start, int64 [B]."""
+    """Days from the catalogue's date to the episode's start, and its hour of the day, int64 [B]."""
     index = torch.tensor(name_hash("start"), device=seeds.device)
     w = words(seeds, Stream.START, index, torch.zeros_like(index))
     return (uniform(w[0]) * START_DAYS).long(), (uniform(w[1]) * 24).long()

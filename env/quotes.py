@@ -43,7 +43,8 @@ def simulate_quotes(
         )
     )
     hour = torch.arange(total, device=seeds.device)[:, None] + 24 * start_day  # [T, B]
-    emission = scenario.emission_tokens_h.T[hour] * rule * open_
+    scheduled = scenario.emission_tokens_h.T[hour]  # [T, B, N]
+    emission = scheduled * rule * open_
     up = ~spells(
         seeds,
         Stream.NETWORK_OUTAGE,
@@ -66,7 +67,7 @@ def simulate_quotes(
         column.copy_(values)
     # a burn is paid in the token that quotes the network's own: TAO for a subnet
     columns.burn_token_usd.copy_(prices.token_usd[:total, :, scenario.token_quote[rules.token]])
-    _recursion(scenario, seeds, columns, total)
+    _recursion(scenario, seeds, columns, scheduled[0], total)
     return out
 
 
@@ -111,10 +112,13 @@ def _twap(price: Tensor, window_h: Tensor) -> Tensor:
     return average
 
 
-def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, total: int) -> None:
-    """Fill outside work, demand, burn, registrations and estimates hour by hour, in place."""
+def _recursion(scenario: Scenario, seeds: Tensor, q: Quotes, scheduled: Tensor, total: int) -> None:
+    """Fill outside work, demand, burn, registrations and estimates hour by hour, in place.
+
+    scheduled [B, N]: emission of the first hour by the calendar, of closed networks too.
+    """
     rules, e = scenario.rules, scenario.economics
-    outside0, demand0 = _equilibrium(scenario, seeds, q)
+    outside0, demand0 = _equilibrium(scenario, seeds, q, scheduled)
     keep = 0.5 ** (1 / e.noise_half_life_h)
     keep_demand = 0.5 ** (1 / e.lease_demand_half_life_h)
     kick, kick_demand = (1 - keep**2) ** 0.5, (1 - keep_demand**2) ** 0.5
@@ -175,26 +179,24 @@ def _outside_after(rules: Rules, outside: Tensor, outside0: Tensor, truth: Tenso
     return torch.maximum(outside, outside0 * OUTSIDE_FLOOR)
 
 
-def _equilibrium(scenario: Scenario, seeds: Tensor, q: Quotes) -> tuple[Tensor, Tensor]:
+def _equilibrium(
+    scenario: Scenario, seeds: Tensor, q: Quotes, scheduled: Tensor
+) -> tuple[Tensor, Tensor]:
     """Outside work and demand at which the reference GPU earns its target margin, with noise.
 
-    Emission networks: W = emission value / (cost / (1 - margin) - fees per work); the others have
-    their size in the catalogue. [B, N] both.
+    Emission networks: W = emission value / (cost / (1 - margin) - fees per work), also before they
+    launch, by the emission `scheduled` [B, N]; the others have their size in the catalogue. [B, N]
+    both.
     """
     rules = scenario.rules
     need = rules.reference_cost / (1 - rules.margin)
     fees = rules.utilisation * q.fee[0] * q.fee_usd[0]
-    value = _launch_emission(scenario, q) * q.token_usd[0]
+    value = torch.where(q.open[0] > 0, q.emission[0], scheduled) * q.token_usd[0]
     work = torch.where(value > 0, value / (need - fees).clamp_min(0.05 * need), rules.outside_work)
     w = words(seeds[:, None], Stream.BASIS, rules.index, torch.zeros_like(rules.index))
     level = torch.exp(scenario.economics.start_level_sd * normals(w[0], w[1])[0])
     outside = (work * level).clamp_min(1e-6)
     return outside, rules.utilisation * outside
-
-
-def _launch_emission(scenario: Scenario, q: Quotes) -> Tensor:
-    """Emission at the start even of a network not yet launched, [B, N]."""
-    return torch.where(q.open[0] > 0, q.emission[0], scenario.emission_tokens_h[:, 0])
 
 
 def _network_draws(scenario: Scenario, seeds: Tensor, start: int) -> tuple[Tensor, ...]:

@@ -54,6 +54,11 @@ def provided(network: str, days: int = 1) -> float:
     return float(hours.double().sum())
 
 
+def provider_share(network: str) -> float:
+    """Part of the first day's mint that reaches providers."""
+    return provided(network) / minted(network, emission.CATALOGUE_DATE.isoformat())
+
+
 def vested(network: str, days: float) -> float:
     """Share of a payout unlocked by then, from the unlocks that the lock-up discount averages."""
     tranches = scenario().networks[index(network)].commitment.vesting
@@ -66,9 +71,9 @@ def vested(network: str, days: float) -> float:
 
 
 @cache
-def lone(network: str, gpu: str, gpus: int, rigs: int) -> World:
+def lone(network: str, gpu: str, gpus: int, rigs: int, owned: bool = True) -> World:
     """A fleet of identical rigs with one network to work on, at hour 0."""
-    group = {"gpu": gpu, "gpu_count": gpus, "count": rigs, "site": "texas_dc"}
+    group = {"gpu": gpu, "gpu_count": gpus, "count": rigs, "site": "texas_dc", "owned": owned}
     s = build_scenario({"rigs": [group]}, {"names": [network]}, horizon=1)
     return World.start(s, [0])
 
@@ -99,6 +104,7 @@ def lived(
     *,
     gpus: int = 1,
     rigs: int = 1,
+    owned: bool = True,
     up: bool = True,
     leased: bool = False,
     **quotes: float,
@@ -107,7 +113,7 @@ def lived(
 
     With `leased` a lease begins at the price the network posts at the catalogue's rents.
     """
-    world = lone(network, gpu, gpus, rigs)
+    world = lone(network, gpu, gpus, rigs, owned)
     if leased:
         quotes = {"demand_work": 5e11, "fee": float(world.scenario.rules.fee[0]), **quotes}
     hour = stage(world, quotes)._replace(

@@ -8,12 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from simulated import lone, settled
 from torch import Tensor
 
 from agents.hindsight import CAUSES, Prospect, best_path, hourly_value, prospect, regret, split
 from agents.rules import RULES
 from agents.scoring import follow
 from env.scenario import Scenario, build_scenario
+from env.transition import step
 from env.world import World
 
 HOURS = 5
@@ -113,6 +115,25 @@ def test_the_true_yield_is_what_the_world_pays_a_rig_that_stays(scenario: Scenar
     expected = ahead.yield_usd.gather(-1, path.unsqueeze(-1)).squeeze(-1)
     assert still.float().mean() > 0.2
     torch.testing.assert_close(torch.stack(paid)[still], expected[still], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("elsewhere", [0, 1, 3])
+def test_a_rig_is_judged_with_itself_in_the_wallet_where_it_is_and_where_it_would_be(
+    elsewhere: int,
+) -> None:
+    """Render pays the availability of the k-th rig of a wallet `exp(-0.65 (k - 3))`, RNP-015."""
+    world = lone("render", "rtx_4090", 1, 6)
+    own = torch.zeros(1, 1, 6, dtype=torch.int64)
+    own[..., 6 - elsewhere :] = 1  # off
+    seen = prospect(world, own, slice(0, 1)).yield_usd[0, 0, :, 0]
+    for rig, rigs in ((0, 6 - elsewhere), (5, 7 - elsewhere if elsewhere else 6)):
+        state = settled(world.state)
+        there = torch.arange(6)[None] < rigs  # this many on Render, the others off
+        state = replace(state, assignment=torch.where(there, 0, 1))
+        hold = torch.zeros_like(state.assignment)
+        out = step(world.scenario, world.fleet, state, hold, world.now)[1]
+        paid = out.gross_usd - out.lockup_usd - out.energy_usd - out.financing_usd
+        assert float(seen[rig]) == pytest.approx(float(paid[0, 0]), rel=1e-5), rigs
 
 
 @pytest.mark.parametrize("name", ["hold", "greedy", "ema_hysteresis"])

@@ -18,7 +18,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import scenario
-from simulated import entered, index, lived, minted, provided, rule, schedule, vested, work
+from simulated import (
+    entered,
+    index,
+    lived,
+    minted,
+    provided,
+    provider_share,
+    rule,
+    schedule,
+    vested,
+    work,
+)
 
 from env import catalog
 from env.networks import emission, registration, settlement, vesting
@@ -165,7 +176,7 @@ FACTS = [
     Fact("bittensor", "TAO a day after the halving of 2025-12", lambda: float(emission.tokens_per_hour(tao_schedule(10.6e6), np.arange(24)).sum()), 3600.0, "TAO/day", "docs.taostats.io/docs/tao-emission"),
     Fact("bittensor", "issuance passes 10.5 M twelve hours on: emission halves that hour", lambda: float(np.divide(*emission.tokens_per_hour(tao_schedule(10.5e6 - 3600), np.array([12, 11])))), 0.5, "ratio", f"{SUBTENSOR}:pallets/subtensor/src/coinbase/block_emission.rs"),
     Fact("bittensor_subnet", "alpha a day of one subnet before its halving", lambda: minted("bittensor_subnet", "2026-11-23"), 7200.0, "alpha/day", f"{SUBTENSOR}:pallets/subtensor/src/coinbase/run_coinbase.rs"),
-    Fact("bittensor_subnet", "miners' share: half of what the owner's cut of 11796/65535 leaves", lambda: rule("bittensor_subnet", "provider_share"), (1 - 11_796 / 65_535) / 2, "share", f"{SUBTENSOR}:pallets/subtensor/src/coinbase/run_coinbase.rs", 1e-4, False),
+    Fact("bittensor_subnet", "miners' share: half of what the owner's cut of 11796/65535 leaves", lambda: provider_share("bittensor_subnet"), (1 - 11_796 / 65_535) / 2, "share", f"{SUBTENSOR}:pallets/subtensor/src/coinbase/run_coinbase.rs", 1e-4, False),
     Fact("bittensor_subnet", "alpha a day to miners", lambda: provided("bittensor_subnet"), 2952.0, "alpha/day", f"{SUBTENSOR}:pallets/subtensor/src/coinbase/run_coinbase.rs"),
     Fact("bittensor_subnet", "burn after 360 blocks", lambda: subnet_burn(0, 360 * 12 / 3600), 0.5, "of the burn", f"{SUBTENSOR}:pallets/subtensor/src/lib.rs", 1e-5),
     Fact("bittensor_subnet", "burn after one registration", lambda: subnet_burn(1, 0), 1.26, "of the burn", f"{SUBTENSOR}:pallets/subtensor/src/lib.rs", 1e-5),
@@ -233,7 +244,7 @@ FACTS = [
     Fact("livepeer", "inflation below the target rises by the same step", lambda: 1e9 * emission.livepeer_inflation(218_000e-9, 0.44, schedule("livepeer").parameters["target"], schedule("livepeer").parameters["change"]), 218_500, "1e-9", f"{PROTOCOL}:contracts/token/Minter.sol"),
     Fact("livepeer", "length of a round", lambda: schedule("livepeer").parameters["round_h"], 22.0, "h", "docs.livepeer.org/v2", 1e-6, False),
     Fact("livepeer", "unbonding of 7 rounds", lambda: rule("livepeer", "unbonding_h") / schedule("livepeer").parameters["round_h"], 7.0, "rounds", f"{PROTOCOL}:deploy/migrations.config.ts", 1e-6, False),
-    Fact("livepeer", "share of the mint left after the treasury's cut", lambda: rule("livepeer", "provider_share"), 0.90, "share", f"{PROTOCOL}:deploy/migrations.config.ts", 1e-6, False),
+    Fact("livepeer", "share of the mint left after the treasury's cut", lambda: provider_share("livepeer"), 0.90, "share", f"{PROTOCOL}:deploy/migrations.config.ts", 1e-6, False),
     # Clore.ai
     Fact("clore", "baskets of tiers 1 and 2, 10 % of 313 a block each", lambda: provided("clore"), 2 * 45_072, "CLORE/day", CLORE),
     Fact("clore", "alone in both tiers at a rent of 0.30 USD/h = 300 a day: paid", lambda: baskets(1e-6, 0.30 * 24 / 300), 2 * 300, "CLORE/day", CLORE),

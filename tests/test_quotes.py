@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from simulated import index, rule
 import env
 from env.exogenous import Quotes, simulate
 from env.fleet import draw_fleet
+from env.market import simulate_prices
 from env.quotes import _twap
-from env.scenario import Scenario
+from env.scenario import BURN_IN_H, Scenario, build_scenario
 from env.state import take
 
 ENV = Path(env.__file__).parent
@@ -28,6 +30,86 @@ def quoted(s: Scenario, network: str, names: tuple[str, ...]) -> dict[str, np.nd
     seeds = torch.arange(4)
     table = simulate(s, take(draw_fleet(s, seeds), 4), seeds).quotes[..., index(network)]
     return {name: table[:, :, Quotes._fields.index(name)].double().numpy() for name in names}
+
+
+def mortal(**rules: float) -> tuple[Scenario, Quotes]:
+    """A scenario with these rules for all networks, and quotes of 16 worlds, [T, B, N] each."""
+    calm = scenario()
+    changed = {name: torch.full_like(getattr(calm.rules, name), v) for name, v in rules.items()}
+    s = replace(calm, rules=replace(calm.rules, **changed))
+    rows = torch.arange(16)
+    return s, Quotes(*simulate(s, take(draw_fleet(s, rows), 16), rows).quotes.unbind(2))
+
+
+def test_a_token_keeps_a_fiftieth_of_its_value_once_its_network_is_dead() -> None:
+    s, q = mortal(deaths_per_h=1 / 24, unlaunched=0.0)
+    alive = simulate_prices(s.market, torch.arange(16)).token_usd[..., s.rules.token]
+    dead = q.open == 0
+    assert not dead[: BURN_IN_H + 1].any()
+    assert 0.5 < float(dead[-1].float().mean()) < 0.99
+    torch.testing.assert_close(q.token_usd, torch.where(dead, 0.02 * alive, alive))
+
+
+def test_outside_work_waits_for_a_launch_and_stays_on_a_network_that_is_dead() -> None:
+    """Without the rule it would fall by three kappa an hour, for a unit of it earns nothing."""
+    s, q = mortal(deaths_per_h=1 / 24, unlaunched=0.5)
+    moved, open_ = q.outside_work[1:] != q.outside_work[:-1], q.open[:-1] > 0
+    assert 0.2 < float(open_.float().mean()) < 0.8
+    assert not moved[~open_].any()
+    assert float(moved[open_ & (s.rules.entry_per_h > 0)].float().mean()) > 0.95
+
+
+def test_a_spike_makes_an_estimate_e_times_the_truth_for_as_long_as_it_stands() -> None:
+    """Without lag, noise and stops; every two days for three hours and parts of two more."""
+    plain = {"estimate_sd": 0.0, "lag_h": 0.0, "stops_per_h": 0.0}
+    (_, calm), (_, wild) = (mortal(spikes_per_h=rate, **plain) for rate in (0.0, 1 / 48))
+    shown = calm.estimate > 0
+    ratio = wild.estimate[shown] / calm.estimate[shown]
+    spiked = ratio > 2.0
+    torch.testing.assert_close(ratio, torch.where(spiked, math.e, 1.0), rtol=1e-5, atol=0.0)
+    assert float(spiked.float().mean()) == pytest.approx(4 / 51, rel=0.1)
+    assert torch.equal(wild.outside_work, calm.outside_work)  # suppliers know the truth
+
+
+def test_a_feed_that_stops_shows_its_last_estimate_and_how_old_it_is() -> None:
+    """Every day for twelve hours: a third of the time, and what is counted whole."""
+    _, q = mortal(stops_per_h=1 / 24)
+    age, stopped = q.estimate_age_h[1:], q.estimate_age_h[1:] > 0
+    assert float(stopped.float().mean()) == pytest.approx(13 / 36, rel=0.1)
+    assert torch.equal(age, torch.where(stopped, q.estimate_age_h[:-1] + 1, 0.0))
+    assert torch.equal(q.estimate[1:][stopped], q.estimate[:-1][stopped])
+    assert (q.estimate[1:] != q.estimate[:-1])[~stopped & (q.open[1:] > 0)].float().mean() > 0.9
+
+
+YOUNG = """\
+kind: emerging
+token: IO
+reference_gpu: rtx_4090
+work: {kind: fp16}
+target_margin: 0.5
+emission:
+  schedule: {kind: linear, tokens_per_day: 20000, decay_per_day: 50, start_date: "2026-11-23"}
+  provider_share: 1.0
+"""
+
+
+def test_suppliers_wait_for_a_launch_in_the_numbers_that_the_day_s_emission_pays(
+    tmp_path: Path,
+) -> None:
+    """An emission that falls by nine tenths in the year in which worlds start."""
+    outside = []
+    for late in (0.0, 1.0):
+        path = tmp_path / str(late) / "young.yaml"
+        path.parent.mkdir()
+        risk = f"risk: {{unlaunched_share: {late}, rule_changes_per_year: 0}}\n"
+        path.write_text(YOUNG + risk, encoding="utf-8")
+        s = build_scenario("small", {"names": ["vast", str(path)]}, horizon=1)
+        rows = torch.arange(32)
+        q = Quotes(*simulate(s, take(draw_fleet(s, rows), 32), rows).quotes[0].unbind(1))
+        assert bool((q.open[:, 1] == 1 - late).all())
+        outside.append(q.outside_work[:, 1] / q.token_usd[:, 1])
+    assert torch.equal(*outside)
+    assert float(outside[0].amax() / outside[0].amin()) > 5.0
 
 
 @pytest.mark.parametrize("network", SUBNETS)
