@@ -59,6 +59,8 @@ __all__ = [
     "read_yaml",
 ]
 
+OFF_NAME = "off"  # of the network on which rigs are switched off, which every world has
+
 
 @dataclass(config=STRICT)
 class Token:
@@ -126,11 +128,11 @@ class Demand:
     kind: Literal["lease", "request"]
     price_per_work_h: Positive  # per unit of work and hour in use, in USD or tokens
     paid_in: Literal["usd", "usd_pegged", "token"] = "usd"  # usd_pegged: USD price paid in tokens
-    outside_work: Positive = 100.0  # work units offered by others at hour 0 (lease-only networks)
+    outside_work: Positive = 100.0  # assumption: others' work units at hour 0, without an emission
     utilisation: Share | None = None  # of supply in use at hour 0; None = what the margin implies
-    volatility: NonNegative = 0.3  # log standard deviation of demand around its level
+    volatility: NonNegative = 0.3  # assumption: log sd of demand around its level
     take_rate: Share = 0.0
-    lease_mean_h: Positive = 24.0
+    lease_mean_h: Positive = 24.0  # assumption
     queue: Literal["auction", "fifo", "rotation"] = "auction"
     standby_tokens_per_rig_h: NonNegative = 0.0  # paid while available, leased or not
     break_penalty_h: NonNegative = 0.0  # hours of lease income lost by leaving before its end
@@ -143,12 +145,12 @@ class Demand:
 class Commitment:
     """What it costs to be there, to enter and to leave."""
 
-    provisioning_h: NonNegative = 0.1  # from the order to the first hour of work
+    provisioning_h: NonNegative = 0.1  # assumption: from the order to the first hour of work
     warmup_h: NonNegative = 0.0  # time constant of the score: share of full pay reached over time
     burn_tokens: NonNegative = 0.0  # least registration burn of a rig, in the token's quote token
     burn_max_tokens: NonNegative = 0.0  # the chain's maximum for one registration; 0 = none
     burn_step: Annotated[float, Field(ge=1)] = 1.0  # factor per registration
-    burn_half_life_h: Positive = 1.2
+    burn_half_life_h: Positive = 1.2  # subtensor: 360 blocks of 12 s
     gas_usd: NonNegative = 0.0
     collateral_tokens_per_work: NonNegative = 0.0  # locked per unit of work
     collateral_tokens_per_rig: NonNegative = 0.0
@@ -160,18 +162,21 @@ class Commitment:
 
 @dataclass(config=STRICT)
 class Risk:
-    """Rates per year of what goes wrong with the network, and how its estimate errs."""
+    """Rates per year of what goes wrong with the network, and how its estimate errs.
 
-    outages_per_year: NonNegative = 2.0
-    outage_mean_h: Positive = 6.0
-    rule_changes_per_year: NonNegative = 0.5
-    rule_change_sd: NonNegative = 0.25  # log standard deviation of emission per change
+    The defaults are for networks of your own: the catalogue's files say every number they rely on.
+    """
+
+    outages_per_year: NonNegative = 2.0  # assumption
+    outage_mean_h: Positive = 6.0  # assumption
+    rule_changes_per_year: NonNegative = 0.5  # assumption
+    rule_change_sd: NonNegative = 0.25  # log standard deviation of emission per change, assumption
     deaths_per_year: NonNegative = 0.0
     unlaunched_share: Share = 0.0  # of worlds in which it starts only during the episode
-    estimate_lag_h: NonNegative = 6.0
-    estimate_sd: NonNegative = 0.15
-    spikes_per_year: NonNegative = 12.0
-    stops_per_year: NonNegative = 6.0
+    estimate_lag_h: NonNegative = 6.0  # assumption
+    estimate_sd: NonNegative = 0.15  # assumption
+    spikes_per_year: NonNegative = 12.0  # assumption
+    stops_per_year: NonNegative = 6.0  # assumption
 
 
 @dataclass(config=STRICT)
@@ -197,7 +202,7 @@ class Network:
     work: Work
     target_margin: Annotated[float, Field(lt=1)]  # gross margin that holds outside supply level
     supply_cost: Positive = 1.0  # outside suppliers' cost over the reference (sunk: below 1)
-    entry_per_day: NonNegative = 0.1  # kappa of the entry of outside work
+    entry_per_day: NonNegative = 0.1  # assumption: kappa of the entry of outside work
     emission: Emission | None = None
     demand: Demand | None = None
     commitment: Commitment = field(default_factory=Commitment)
@@ -243,6 +248,8 @@ def load_networks(selection: str | Mapping[str, Any]) -> tuple[Network, ...]:
     networks = tuple(load_network(str(name)) for name in names)
     if len({n.name for n in networks}) != len(networks):
         raise InputError("network.names", "networks of different names", names)
+    if OFF_NAME in {n.name for n in networks}:
+        raise InputError("network.names", f"none called {OFF_NAME}, which is there already", names)
     return networks
 
 

@@ -14,8 +14,8 @@ from env.world import World
 
 def table(world: World) -> str:
     """Networks and rigs of the first world as text, in physical units."""
-    scenario, state, now = world.scenario, world.state, world.now
-    q, names = now.quotes, scenario.network_names
+    scenario, state = world.scenario, world.state
+    q, names = world.now.quotes, scenario.network_names
     placed = np.bincount(state.assignment[0].cpu().numpy(), minlength=len(names))
     profit = world.ledger()["net_usd"][0]
     lines = [
@@ -26,28 +26,44 @@ def table(world: World) -> str:
         f"{'profit USD':>13}  state",
     ]
     for k, name in enumerate(names):
-        status = "up" if q.up[0, k] > 0 else "down"
-        status = status if q.open[0, k] > 0 else "closed"
         lines.append(
             f"{name:<22}{placed[k]:>5}{float(q.estimate[0, k]):>21.4f}"
-            f"{float(q.token_usd[0, k]):>14.5g}{float(profit[k]):>13.2f}  {status}"
+            f"{float(q.token_usd[0, k]):>14.5g}{float(profit[k]):>13.2f}  {_standing(world, k)}"
         )
     lines += ["", f"{'rig':<32}{'network':<22}{'last hour USD':>14}{'tenure h':>10}  state"]
     for r, rig in enumerate(rig_names(scenario)):
-        if not now.rig_up[0, r]:
-            status = "down"
-        elif state.provisioning_h[0, r] > 0:
-            status = f"provisioning, {float(state.provisioning_h[0, r]):.1f} h left"
-        elif state.lease_h[0, r] > 0:
-            status = f"leased, {float(state.lease_h[0, r]):.0f} h left"
-        else:
-            status = "working"
         profit_h, tenure = float(state.last_net_usd[0, r]), float(state.tenure_h[0, r])
         lines.append(
             f"{rig:<32}{names[int(state.assignment[0, r])]:<22}"
-            f"{profit_h:>14.3f}{tenure:>10.0f}  {status}"
+            f"{profit_h:>14.3f}{tenure:>10.0f}  {_doing(world, r)}"
         )
     return "\n".join(lines)
+
+
+def _standing(world: World, network: int) -> str:
+    q = world.now.quotes
+    if q.open[0, network] == 0:
+        return "closed"
+    return "up" if q.up[0, network] > 0 else "down"
+
+
+def _doing(world: World, rig: int) -> str:
+    """What a rig of the first world does in the hour to come, if it stays where it is."""
+    state, network = world.state, int(world.state.assignment[0, rig])
+    if not world.now.rig_up[0, rig]:
+        return "down"
+    if network == world.scenario.network_count - 1:
+        return "switched off"
+    if state.provisioning_h[0, rig] > 0:
+        return f"provisioning, {float(state.provisioning_h[0, rig]):.1f} h left"
+    if (standing := _standing(world, network)) != "up":
+        return f"idle, the network is {standing}"
+    if state.lease_h[0, rig] > 0:
+        return f"leased, {float(state.lease_h[0, rig]):.0f} h left"
+    if world.scenario.rules.lease[network] == 0:
+        return "working"
+    pool = world.scenario.networks[network].emission is not None
+    return "working in the pool, without a lease" if pool else "waiting for a lease"
 
 
 def picture(world: World, history: np.ndarray) -> np.ndarray:

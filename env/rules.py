@@ -19,7 +19,7 @@ from env.shocks import name_hashes
 __all__ = ["OFF", "Economics", "Rules", "build_rules", "total_vol", "work_of"]
 
 OFF = catalog.Network(
-    name="off",
+    name=catalog.OFF_NAME,
     kind="floor",
     token=None,
     reference_gpu="",
@@ -41,7 +41,6 @@ class Rules:
     fee_in_token: Tensor  # 1 if the fee's price itself is in tokens
     fee_spread: Tensor
     twap_h: Tensor
-    provider_share: Tensor
     tier_share: Tensor  # [N, 2] of the pool
     cap_usd: Tensor  # pay per work unit and hour, inf = none
     wallet_free: Tensor
@@ -130,7 +129,6 @@ def _row(
         "fee_in_token": float(d is not None and d.paid_in == "token"),
         "fee_spread": d.spread if d else 0.0,
         "twap_h": d.twap_h if d else 1.0,
-        "provider_share": e.provider_share if e else 0.0,
         "tier_share": _tier_shares(n),
         "cap_usd": e.cap_usd_per_work_h if e and e.cap_usd_per_work_h else np.inf,
         "wallet_free": e.wallet_free_rigs if e else 0.0,

@@ -30,7 +30,7 @@ class Scenario:
 
     networks: tuple[Network, ...]  # the last is *off*
     rules: Rules
-    emission_tokens_h: Tensor  # [N, days * 24], by hour since the catalogue's date, all providers
+    emission_tokens_h: Tensor  # [N, hours] for all providers, from the catalogue's date - 336 h
     market: BuiltMarket
     token_names: tuple[str, ...]
     token_daily_sd: Tensor  # [P]
@@ -189,7 +189,7 @@ def _tier(network: Network, gpu: str) -> int:
 
 
 def _emission(network: Network, hours: np.ndarray) -> np.ndarray:
-    """Tokens per hour for all providers, by hour since the catalogue's date less burn-in."""
+    """Tokens per hour for all providers; `hours` [H] since the catalogue's date, or before it."""
     if network.emission is None:
         return np.zeros(len(hours))
     total = emission.tokens_per_hour(network.emission.schedule, hours)

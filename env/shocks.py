@@ -21,29 +21,32 @@ _WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
 
 
 class Stream(enum.IntEnum):
-    """Which question a random number answers; one constant a use, never reused."""
+    """Which question a random number answers; what shares a constant has other indices or counters.
 
-    START = 1  # start date, regime and start hour of an episode
+    A number that is taken stays taken: another would be another world from the same seed.
+    """
+
+    START = 1  # start date and start hour of an episode
     FLEET = 2  # the random fleet: models, counts, sites
     INITIAL = 3  # initial assignment, tenure and leases
-    REGIME = 4  # market regime switches
-    TOKEN = 5  # token price increments
-    RENT = 6  # steps of the GPU rents
+    REGIME = 4  # the market's first regime and its switches
+    TOKEN = 5  # tokens' hourly increments, jumps and daily turnover
+    RENT = 6  # steps of the GPU rents and their common cycle
     NETWORK_HOUR = 7  # estimate and demand noise, registrations
     NETWORK_OUTAGE = 8
     SITE_OUTAGE = 9
     RIG_SOFT = 10
     RIG_HARD = 11
     RIG_RECLAIM = 12
-    RIG_HOUR = 13  # lease arrivals
+    RIG_HOUR = 13  # lease arrivals and lengths
     ESTIMATE_SPIKE = 14
     ESTIMATE_STOP = 15
     RULE_CHANGE = 16
     LIFE = 17  # launch and death of emerging networks
     REPLAY = 18  # start date of a replayed episode
     BRIDGE = 19  # hours between recorded closes
-    BASIS = 20  # level of a network at the start of an episode
-    TRACE = 22  # zone, first hour and rank of a recorded availability
+    BASIS = 20  # levels of networks, tokens and rents at the start of an episode
+    TRACE = 22  # zone and first hour of a recorded availability, rank of a rig in it
 
 
 def name_hash(name: str) -> int:

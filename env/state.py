@@ -23,7 +23,6 @@ LEDGER = (
     "rig_h",  # rig-hours assigned
     "moves",
 )
-REVENUE = ("gross_usd",)
 CHARGES = LEDGER[2:9]  # what is taken from gross to give the net profit
 ENERGY, CASH, FULL = LEDGER[4:5], LEDGER[4:9], LEDGER[4:10]  # the three cost bases
 

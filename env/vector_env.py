@@ -48,6 +48,9 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     ) -> None:
         if num_envs < 1:
             raise InputError("num_envs", "a number above 0", num_envs)
+        if render_mode is not None:
+            one = "none for a batch of worlds; `AllocationEnv` shows one"
+            raise InputError("render_mode", one, render_mode)
         self.scenario = scenario or build_scenario(
             fleet, networks, market, objective, horizon, device
         )
@@ -60,10 +63,11 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.single_action_space = action_space(self.scenario)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._first_seeds = list(range(num_envs))
+        self._first_seeds: list[int] = []
         self._episode = 0
         self._world: World | None = None
         self._observation: dict[str, Tensor] = {}
+        self._mask = torch.empty(0)
 
     @property
     def world(self) -> World:
@@ -78,11 +82,15 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Start fresh worlds: an int seeds rows s, s + 1, ...; None goes on with new episodes."""
-        if seed is None:
-            self._episode += self._world is not None
+        """Start fresh worlds: an int seeds rows s, s + 1, ...; None goes on with new episodes.
+
+        An environment that was never given a seed draws one, so that two of them differ.
+        """
+        if seed is None and self._world is not None:
+            self._episode += 1
         else:
-            self._first_seeds = _row_seeds(seed, self.num_envs)
+            first = int(self.np_random.integers(1 << 62)) if seed is None else seed
+            self._first_seeds = _row_seeds(first, self.num_envs)
             self._episode = 0
         self._begin()
         return self._out(self._observation), {}
@@ -100,7 +108,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             worth = dollar_worth(self.scenario.objective, net_usd, nominal, equity_usd)
             info["crowding_rig"] = self._out(taken * (worth / nominal).unsqueeze(-1))
         done = self.world.done
-        self._observation = self.world.observe()
+        self._look()
         if done:
             info["final_obs"] = self._out(self._observation)
             info["final_info"] = {"ledger": self._out(self.world.ledger())}
@@ -121,7 +129,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """Legal choices, flat as `sb3-contrib` expects: bool [B, R * (N + 1)]."""
         if self._world is None:
             raise gymnasium.error.ResetNeeded("call reset before action_masks")
-        return self._out(self._observation["action_mask"].flatten(1) > 0)
+        return self._out(self._mask)
 
     def save(self) -> dict[str, Any]:
         """Where the worlds stand, for `restore`: tensors and plain numbers."""
@@ -140,12 +148,17 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         here = {k: v.to(device) if torch.is_tensor(v) else v for k, v in saved.items()}
         self._first_seeds, self._episode = list(saved["first_seeds"]), saved["episode"]
         self._world = World.restore(self.scenario, here)
-        self._observation = self._world.observe()
+        self._look()
 
     def _begin(self) -> None:
         seeds = [episode_seed(s, self._episode) for s in self._first_seeds]
         self._world = World.start(self.scenario, seeds)
-        self._observation = self._world.observe()
+        self._look()
+
+    def _look(self) -> None:
+        """Observe, and keep the mask apart from what the caller may write into."""
+        self._observation = self.world.observe()
+        self._mask = self._observation["action_mask"].flatten(1) > 0
 
     def _info(self, reward_rig: Tensor, outcome: Outcome, illegal: Tensor) -> dict[str, Any]:
         return {

@@ -182,6 +182,16 @@ def test_an_episode_ends_once(small: Scenario) -> None:
         world.step(hold)
 
 
+def test_batches_without_a_seed_differ_and_go_on_with_new_episodes() -> None:
+    first, second = (AllocationVectorEnv(2, fleet="small", horizon=4) for _ in "ab")
+    first.reset()
+    second.reset()
+    begun = {*first.world.seeds.tolist(), *second.world.seeds.tolist()}
+    assert len(begun) == 4
+    first.reset()
+    assert begun.isdisjoint(first.world.seeds.tolist())
+
+
 def test_environments_without_a_seed_differ() -> None:
     first, second = (
         gymnasium.make("Nirmaan/Allocation-v0", fleet="small", horizon=4) for _ in "ab"

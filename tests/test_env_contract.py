@@ -147,28 +147,16 @@ def test_the_initial_assignment_really_is_random() -> None:
     assert len(set(starts)) > 10
 
 
-def test_ansi_names_rigs_and_networks() -> None:
-    world = made(render_mode="ansi")
-    world.reset(seed=0)
-    world.step(np.zeros(8, dtype=np.int64))
-    text = world.render()
-    assert isinstance(text, str)
-    for name in scenario().network_names:
-        assert name in text
-    assert "rtx_3090-x2-ohio_home-1" in text
-    assert "hour 1 of 24" in text
-
-
-def test_rgb_array_shows_the_allocation() -> None:
-    world = made(render_mode="rgb_array")
-    world.reset(seed=0)
-    for _ in range(10):
-        world.step(world.action_space.sample())
-    image = world.render()
-    assert isinstance(image, np.ndarray)
-    assert image.dtype == np.uint8
-    assert image.ndim == 3
-    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
+def test_writing_into_an_observation_leaves_the_mask_alone() -> None:
+    vector = AllocationVectorEnv(2, fleet="small", networks="core", horizon=4)
+    seen, _ = vector.reset(seed=0)
+    for _ in range(3):
+        before = vector.action_masks().copy()
+        seen["action_mask"][:] = 1 - seen["action_mask"]
+        np.testing.assert_array_equal(vector.action_masks(), before)
+        seen, *_ = vector.step(np.zeros((2, 8), dtype=np.int64))
+        expected = seen["action_mask"].reshape(2, -1) > 0
+        np.testing.assert_array_equal(vector.action_masks(), expected)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +219,8 @@ def test_wrong_vector_arguments_name_the_key() -> None:
         AllocationVectorEnv(0, fleet="small")
     with pytest.raises(InputError, match="render_mode: expected ansi or rgb_array, got 'human'"):
         AllocationEnv(render_mode="human")
+    with pytest.raises(InputError, match=r"render_mode: expected none for .* 'ansi'"):
+        gymnasium.make_vec(ID, num_envs=2, fleet="small", horizon=4, render_mode="ansi")
     with pytest.raises(InputError, match="seed: expected 2 seeds, one a row"):
         AllocationVectorEnv(2, fleet="small", horizon=4).reset(seed=[1])
 
