@@ -9,8 +9,8 @@ from env.scenario import Scenario
 from env.shocks import Stream, name_hashes, uniform, words
 from env.state import Fleet
 
-_COUNTS = (1, 2, 4, 8)  # GPUs per rig of the random fleet
-_OWNED_SHARE = 0.8  # of the random fleet
+_COUNTS = (1, 2, 4, 8)  # assumption: GPUs per rig of the random fleet, equally likely
+_OWNED_SHARE = 0.8  # assumption: of the random fleet, the rest is rented
 
 
 def rig_names(scenario: Scenario) -> tuple[str, ...]:

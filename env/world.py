@@ -18,10 +18,11 @@ from env.objective import rewards
 from env.observation import derive, facts, network_static, remember, rig_static
 from env.scenario import BURN_IN_H, Scenario
 from env.shocks import Stream, exponential, uniform, words
-from env.state import LEDGER, Fleet, Outcome, State, take
+from env.state import CHARGES, LEDGER, Fleet, Outcome, State, take
 from env.transition import step
 
 Observation = dict[str, Tensor]
+TENURE_H = 336.0  # assumption: mean hours a rig has been where it is at hour 0
 
 
 @dataclass
@@ -91,7 +92,7 @@ class World:
         """Cumulative account by name, float64 [B, N] each, with the net profit."""
         table = dict(zip(LEDGER, self.state.ledger.unbind(1), strict=True))
         net = table["gross_usd"].clone()
-        for name in LEDGER[2:9]:
+        for name in CHARGES:
             net = net - table[name]
         return {**table, "net_usd": net}
 
@@ -134,7 +135,7 @@ def initial_state(scenario: Scenario, fleet: Fleet, seeds: Tensor, hour: Hour) -
     return State(
         assignment=assignment,
         provisioning_h=nothing,
-        tenure_h=exponential(w[2]) * 336.0,
+        tenure_h=exponential(w[2]) * TENURE_H,
         score=rules.active[assignment],
         lease_h=torch.where(leased, left, nothing),
         lease_rate=torch.where(leased, rate, nothing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def test_every_number_names_its_source(path: Path) -> None:
         value = value.partition(":")[2] if ":" in value else value
         if NUMBER.search(value):
             assert len(comment.strip()) > 3, f"{path.name}:{number}: {line}"
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.parent.name == "networks"], ids=lambda path: path.stem
+)
+def test_no_number_of_a_network_comes_from_the_code_alone(path: Path) -> None:
+    """A default that counts is said in the file, with its source; 0 and 1 change nothing."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    network = catalog.load_network(path.stem)
+    idle = {
+        "burn_half_life_h": network.commitment.burn_step == 1.0,
+        "outside_work": network.emission is not None,
+        "lease_mean_h": network.demand is None or network.demand.kind != "lease",
+    }
+    parts = {k: getattr(network, k) for k in ("emission", "demand", "commitment", "risk")}
+    for name, part in {"network": network, **parts}.items():
+        said = data if part is network else data.get(name, {})
+        for key in () if part is None else (f.name for f in fields(part)):
+            value = getattr(part, key)
+            counts = isinstance(value, float) and value not in (0.0, 1.0)
+            assert key in said or idle.get(key) or not counts, (name, key, value)
 
 
 def test_seventeen_networks_and_the_floor_load_with_known_references() -> None:
@@ -225,6 +247,14 @@ def test_a_price_must_be_a_positive_finite_number(number: float) -> None:
 def test_a_wrong_selection_lists_what_there_is(selection: Any, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         catalog.load_networks(selection)
+
+
+def test_no_network_of_a_file_may_be_called_off(tmp_path: Path) -> None:
+    """Every world has one of that name, on which rigs are switched off."""
+    path = tmp_path / "off.yaml"
+    path.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    with pytest.raises(InputError, match=r"network\.names: expected none called off"):
+        catalog.load_networks({"names": ["vast", str(path)]})
 
 
 def test_a_schedule_without_its_parameters_names_them() -> None:

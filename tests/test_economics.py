@@ -8,7 +8,16 @@ import pytest
 import torch
 from conftest import scenario
 
-from benchmarks.assumptions import CONFIGS, PAGE, SOURCES, Assumption, assumptions, page
+from benchmarks.assumptions import (
+    CODE,
+    CONFIGS,
+    PAGE,
+    SOURCES,
+    Assumption,
+    assumptions,
+    constants,
+    page,
+)
 from benchmarks.economics import (
     EMERGING,
     EMERGING_COUNT,
@@ -78,6 +87,10 @@ def test_no_assumption_is_left_out_of_the_list() -> None:
             lines = path.read_text().splitlines()
             said = [ln for ln in lines if "assumption" in ln and not ln.lstrip().startswith("#")]
             assert len(assumptions(path.read_text())) == len(said), path.name
+    for path in CODE.rglob("*.py"):
+        code = [line.partition("  # ") for line in path.read_text().splitlines()]
+        said = [line for line, _, why in code if line.strip() and "assumption" in why]
+        assert len(constants(path.read_text())) == len(said), path.name
 
 
 def test_an_assumption_is_listed_under_its_dotted_key() -> None:
@@ -86,4 +99,12 @@ def test_an_assumption_is_listed_under_its_dotted_key() -> None:
     assert assumptions(text) == [
         Assumption("risk.rate", "2", "assumption: twice"),
         Assumption("vesting", "[1.0, 8]", "assumption"),
+    ]
+    code = (
+        "class Risk:\n    rate: Share = 2.0  # assumption: twice\n    sd: Share = 0.1  # docs\n\n"
+    )
+    code += "_SHARE = 0.8  # assumption\n\n\ndef f() -> None:\n    # assumption: none\n    x = 1\n"
+    assert constants(code) == [
+        Assumption("Risk.rate", "2.0", "assumption: twice"),
+        Assumption("_SHARE", "0.8", "assumption"),
     ]
