@@ -129,7 +129,7 @@ class AllocationVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """Legal choices, flat as `sb3-contrib` expects: bool [B, R * (N + 1)]."""
         if self._world is None:
             raise gymnasium.error.ResetNeeded("call reset before action_masks")
-        return self._out(self._mask)
+        return self._out(self._mask.clone())
 
     def save(self) -> dict[str, Any]:
         """Where the worlds stand, for `restore`: tensors and plain numbers."""
