@@ -67,11 +67,16 @@ The tuned rule also decides once the policy has fallen behind it by the regret b
 
 ## Limits
 
-* Estimates that are wrong for long (a network that publishes and does not pay) are believed until
-  payouts show it: the policy sees the last hour's earnings of each rig, not a network's history.
+* Estimates are believed. A network that publishes and does not pay keeps its rigs and may get more
+  for as long as it publishes: the policy sees the last hour's earnings of each rig and cannot be
+  counted on to leave for them, no guardrail compares the two, and the regret is of the estimates
+  too. Who misses payouts puts the network on the deny list and takes the rigs off that are there,
+  for the list only keeps others out; or sends as `estimate_usd` what was really paid for a unit of
+  work, which moves the averages, and then the rigs, within days.
 * The reasons beside a move (gain, entry cost, break-even, the token price at which it would flip)
   are the tuned rule's accounting of it, not what the network weighed: the policy itself may change
-  its mind at another price. Where the two disagree on a move, its text says so.
+  its mind at another price. Where the two disagree on a move, its text says so. Of pay that is part
+  in a token and part in USD, the price moves the share that it moved at the catalogue's date.
 * It knows no contract, tax or counterparty; a network that must not be used belongs on the deny
   list.
 * Rules and prices that no simulated world had are beyond it, even where no guardrail notices.

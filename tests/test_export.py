@@ -183,6 +183,14 @@ def test_the_card_says_what_the_bundle_is_and_where_it_ends(
     assert "MIT" in card
 
 
+def test_the_card_says_that_a_network_that_does_not_pay_is_believed_and_what_to_do(
+    bundle: Path,
+) -> None:
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert "deny list" in card
+    assert "`estimate_usd` what was really paid" in card
+
+
 def test_the_card_tells_the_scores_against_both_bounds(manifest: dict[str, Any]) -> None:
     usd = {"policy": 52.0, "opponent": 51.0, "clairvoyant": 61.0, "bound_expected": 56.0}
     gaps = {"gap_closed": (0.1, 0.05, 0.15), "gap_closed_expected": (0.2, 0.1, 0.3)}
