@@ -198,6 +198,47 @@ def test_leaving_costs_only_what_is_really_left(
     assert found.ours.usd[0] == pytest.approx(-12.0)
 
 
+def test_leaving_on_paper_costs_what_it_is_expected_to(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """By hand: of leases of 24 hours on average, six are lost where so much is left of them,
+    24 (1 - exp(-6 / 24)) = 5.3088 hours of 2 USD for ten units of work; 876 USD of collateral are
+    locked for 100 hours at 12 % a year, 1.20 USD. What the real rig would pay elsewhere counts for
+    nothing here."""
+    snapshot = _two_networks(recorded)
+    leases = {"lease": True, "lease_mean_h": 24.0, "break_h": 6.0, "unbonding_h": 100.0}
+    snapshot["networks"]["left"] |= leases | {"rig_collateral_usd": 876.0}
+    snapshot["rigs"]["one"] |= {"network": "right", "leaving_usd": 5.0}
+    first = _hour(snapshot, 0, places={"one": "left"}, orders={"one": "right"})
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, [first, _hour(snapshot, 1)]))
+    assert found.ours.usd[0] == pytest.approx(-(106.1759 + 1.2 + 12.0), abs=1e-3)
+    assert found.theirs.usd[0] == 0.0
+
+
+def test_a_rig_whose_network_has_no_row_waits_unpaid_and_is_there_when_it_is_back(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """By hand, with pay that rises with a time constant of eight hours: it goes on rising."""
+    snapshot = _two_networks(recorded, warmup_h=8.0)
+    rigs = {"one": snapshot["rigs"]["one"] | {"work": {"left": 10.0}}}
+    alone = {**snapshot, "networks": {"left": snapshot["networks"]["left"]}, "rigs": rigs}
+    lines = [_hour(snapshot, 0, orders={"one": "right"})]
+    lines += [_hour(snapshot, k, places={"one": "right"}) for k in range(1, 6)]
+    away = {"places": {"one": "right"}, "away": {"right": 0.0}}
+    lines[3] = _hour(alone, 3, **away)
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, lines))
+    warm = [1 - np.exp(-h / 8) for h in (0.5, 1.5, 2.5, 3.5, 4.5)]
+    by_hand = [w * RIGHT_USD - ENERGY_USD for w in warm]
+    by_hand[2] = 0.0
+    assert found.ours.usd == pytest.approx([-12.0, *by_hand])
+    assert (found.ours.moves, found.theirs.moves) == (1, 0)
+    assert found.theirs.usd[3] == pytest.approx(LEFT_USD - ENERGY_USD)
+    lines[3].pop("away")
+    unsaid = _log(tmp_path / "m.jsonl", manifest, lines)
+    with pytest.raises(InputError, match=r"places\.one: expected a network of the snapshot"):
+        read_log(unsaid)
+
+
 def test_hours_are_lost_to_a_move_only_as_they_are_lived(
     tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
 ) -> None:
@@ -234,6 +275,28 @@ def test_a_gap_is_left_out_and_a_thin_day_does_not_count(
     assert found.gaps == 1
     assert found.hours.sum() == len(hours) - 2
     assert found.full_days()[0].tolist() == [20513, 20515]  # 1 and 3 March 2026
+
+
+def test_what_moves_cost_on_a_thin_day_is_charged_to_the_next_full_one(
+    tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    """By hand: a log from noon on, a day with an outage, and a last day without hours enough. Both
+    fleets move for 12 USD, on paper at the first noon, the orchestrator at the outage."""
+    left, right = _two_networks(recorded), _two_networks(recorded)
+    right["rigs"]["one"]["network"] = "right"
+    paper = {"places": {"one": "right"}}
+    lines = [_hour(left, 12, orders={"one": "right"})]
+    lines += [_hour(left, k, **paper) for k in range(13, 54)]
+    lines += [_hour(right, k, **paper) for k in range(66, 110)]
+    lines[-5]["orders"], lines[-4]["places"] = {"one": "left"}, {"one": "left"}
+    lines[-4]["orders"] = {"one": "right"}
+    found = read_log(_log(tmp_path / "l.jsonl", manifest, lines))
+    days, ours, theirs = found.full_days()
+    assert days.tolist() == [20514, 20516]  # 2 and 4 March 2026
+    full = 24 * (RIGHT_USD - ENERGY_USD)
+    assert ours == pytest.approx([full - 12.0, full])
+    assert theirs == pytest.approx([24 * (LEFT_USD - ENERGY_USD), full - 12.0])
+    assert (found.ours.moves, found.theirs.moves) == (3, 1)
 
 
 def test_another_bundle_begins_anew(

@@ -67,14 +67,138 @@ def test_shadow_mode_decides_as_live_while_the_orchestrator_obeys(
         assert service.decide(snapshot).orders == live.decide(snapshot).orders
 
 
+def _stubborn(hours: list[Json]) -> list[Json]:
+    """The hours of an orchestrator that never moves a rig."""
+    first = {rig: row["network"] for rig, row in hours[0]["rigs"].items()}
+    return [
+        hour | {"rigs": {rig: row | {"network": first[rig]} for rig, row in hour["rigs"].items()}}
+        for hour in hours
+    ]
+
+
 def test_a_snapshot_sent_again_moves_nothing_on_paper(
-    paper: tuple[Service, Path], hours: list[Json]
+    bundle: Path, hours: list[Json], tmp_path: Path
 ) -> None:
-    service, log = paper
-    for snapshot in hours:
-        first, again = service.decide(snapshot), service.decide(snapshot)
-        assert first.orders == again.orders
-    assert len(_lines(log)) == 1 + len(hours)
+    """And is answered as at first, also where a rig that had moved on paper moves again, and by a
+    service that was started anew meanwhile."""
+    log, state = tmp_path / "log.jsonl", tmp_path / "state"
+
+    def service() -> Service:
+        def load() -> Policy:
+            return Policy.load(bundle, state, {"min_dwell_h": 0.0}, shadow=True)
+
+        return Service(load, Shadow(log), simulated=True)
+
+    asked, moved, again = service(), set[str](), 0
+    for k, snapshot in enumerate(_stubborn(hours)):
+        first = asked.decide(snapshot)
+        if k % 8 == 0 or (first.orders and moved.intersection(first.orders)):
+            asked = service()
+        second = asked.decide(snapshot)
+        assert (first.source, first.orders) == (second.source, second.orders)
+        again += bool(moved.intersection(first.orders))
+        moved.update(first.orders)
+    assert again  # or the law would be weaker than it says
+    assert len([line for line in _lines(log) if "snapshot" in line]) == len(hours)
+
+
+def test_a_shadow_that_was_started_anew_goes_on_as_one_that_never_stopped(
+    bundle: Path, hours: list[Json], tmp_path: Path
+) -> None:
+    """Also with rigs that the orchestrator took away before, and a network without a row then."""
+    network, told = _busiest(hours[0]), _stubborn(hours)[:8]
+    told[4:] = [_without(hour, network) for hour in told[4:]]
+    told[4:6] = [hour | {"networks": hours[k]["networks"]} for k, hour in enumerate(told[4:6], 4)]
+    whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
+    for log, stops in ((whole, ()), (parts, (5, 7))):
+        service = _held(bundle, log)
+        for k, snapshot in enumerate(told):
+            if k in stops:
+                service = _held(bundle, log)
+            service.decide(snapshot)
+    hourly = [[line for line in _lines(log) if "since" in line] for log in (whole, parts)]
+    for one, other in zip(*hourly, strict=True):
+        for key in ("places", "since", "away"):
+            assert one[key] == other[key]
+    assert hourly[0][-1]["away"]
+    away = [
+        r for r, row in told[-1]["rigs"].items() if row["network"] != hourly[0][-1]["places"][r]
+    ]
+    assert away
+    for rig in away:  # and not since the restart
+        assert hourly[0][-1]["since"][rig] == hourly[0][3]["since"][rig]
+
+
+def _busiest(snapshot: Json) -> str:
+    """The network with most rigs."""
+    places = [row["network"] for row in snapshot["rigs"].values()]
+    return max(sorted({*places} - {"off"}), key=places.count)
+
+
+def _without(snapshot: Json, *networks: str) -> Json:
+    """A snapshot in which rows are missing; the real rigs there are told to be off."""
+    rows = {name: row for name, row in snapshot["networks"].items() if name not in networks}
+    rigs = {
+        rig: row | {"network": "off"} if row["network"] in networks else row
+        for rig, row in snapshot["rigs"].items()
+    }
+    return snapshot | {"networks": rows, "rigs": rigs}
+
+
+def _held(bundle: Path, log: Path) -> Service:
+    """A service in shadow mode whose bundle may enter nothing."""
+    names = json.loads((bundle / "manifest.json").read_text())["catalog"]["networks"]
+    held = {"deny": [*names, "off"]}
+    return Service(lambda: Policy.load(bundle, guardrails=held), Shadow(log), simulated=True)
+
+
+def test_rigs_on_paper_wait_for_the_row_of_their_network_and_then_go_on(
+    bundle: Path, hours: list[Json], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Six hours without it: they keep their place, are not asked about, and one line an hour says
+    so; when it is back they are there, by no move."""
+    log = tmp_path / "log.jsonl"
+    service, network = _held(bundle, log), _busiest(hours[0])
+    there = {rig for rig, row in hours[0]["rigs"].items() if row["network"] == network}
+    answers = [
+        service.decide(_without(hour, network) if 3 <= k < 9 else hour)
+        for k, hour in enumerate(_stubborn(hours)[:12])
+    ]
+    lines = _lines(log)[1:]
+    for k, (line, answer) in enumerate(zip(lines, answers, strict=True)):
+        assert {rig for rig, at in line["places"].items() if at == network} == there
+        assert there.isdisjoint(answer.holds) == (3 <= k < 9)
+        assert not answer.orders
+    for rig in there:
+        assert [line["since"][rig] for line in lines[3:9]] == [lines[2]["since"][rig]] * 6
+    assert len([r for r in caplog.records if f"{network} has no row" in r.message]) == 6
+    found = read_log(log)
+    assert found.ours.moves == 0
+
+
+def test_rigs_on_paper_are_off_once_the_row_of_their_network_was_away_for_too_long(
+    bundle: Path, hours: list[Json], tmp_path: Path
+) -> None:
+    """`max_gap_h` is six hours: in the seventh they are off, and stay so when it is back."""
+    log = tmp_path / "log.jsonl"
+    service, network = _held(bundle, log), _busiest(hours[0])
+    there = {rig for rig, row in hours[0]["rigs"].items() if row["network"] == network}
+    for k, hour in enumerate(_stubborn(hours)[:14]):
+        service.decide(_without(hour, network) if 3 <= k < 10 else hour)
+    lines = _lines(log)[1:]
+    for rig in there:
+        assert [line["places"][rig] for line in lines] == [network] * 9 + ["off"] * 5
+    assert read_log(log).ours.moves == 0
+
+
+def test_a_fleet_on_paper_without_any_row_is_answered(
+    bundle: Path, hours: list[Json], tmp_path: Path
+) -> None:
+    service = _held(bundle, tmp_path / "log.jsonl")
+    service.decide(hours[0])
+    networks = {row["network"] for row in hours[0]["rigs"].values()} - {"off"}
+    answer = service.decide(_without(hours[1], *networks))
+    assert (answer.orders, answer.source) == ({}, "policy")
 
 
 def test_a_shadow_that_goes_live_knows_the_networks_and_forgets_its_paper(

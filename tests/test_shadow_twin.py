@@ -114,6 +114,8 @@ def test_the_fleet_on_paper_is_the_one_that_the_bundle_would_have_led(
     for ours, theirs in zip(paper.asked, live.asked, strict=True):
         np.testing.assert_allclose(ours.networks, theirs.networks, rtol=1e-6)
         np.testing.assert_array_equal(ours.assignment, theirs.assignment)
+        np.testing.assert_allclose(ours.of("leaving_usd"), theirs.of("leaving_usd"), rtol=1e-4)
+    assert max(seen.of("leaving_usd").max() for seen in paper.asked) > 1.0
 
 
 def test_a_rig_whose_real_one_is_taken_away_goes_on_on_paper_as_if_it_had_stayed(
