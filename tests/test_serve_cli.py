@@ -68,6 +68,20 @@ def test_decide_remembers_in_the_state_folder(
     assert "first snapshot" not in reasons[1]
 
 
+def test_the_snapshot_comes_before_or_after_the_options(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, first = tmp_path / "snapshot.json", recorded(bundle)[0]
+    file.write_text(json.dumps(first))
+    said = []
+    for k in range(3):
+        given = ["--now", first["time"], "--state-dir", str(tmp_path / str(k))]
+        given.insert((0, 2, 4)[k], str(file))
+        assert cli.main(["decide", str(bundle), *given]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2]
+
+
 def test_an_operators_guardrails_come_from_yaml(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,7 +159,20 @@ def test_a_wrong_snapshot_or_clock_is_one_line_and_exit_code_2(
     _one_line(capsys, words)
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["check"], ["check", "a", "--port", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["check"],
+        ["check", "a", "--port", "1"],
+        ["check", "a", "--public-key", "b", "c"],
+        ["decide", "a", "b", "--now", "today", "c"],
+        ["decide", "a", "--now", "today", "b", "c"],
+        ["decide", "a", "--now", "today", "--other"],
+        ["decide", "a", "--other", "b"],
+    ],
+)
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit code."""
     try:
-        options = _parser(arguments[:1] == ["http"]).parse_args(arguments)
+        options = _parsed(arguments)
         with claimed(options.state_dir):
             return int(options.run(options))
     except BundleError as error:
@@ -49,6 +49,19 @@ def main(arguments: Sequence[str]) -> int:
     except FieldError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options. After others argparse takes a snapshot for one argument too many, for by then
+    it has gone without."""
+    parser = _parser(arguments[:1] == ["http"])
+    options, left = parser.parse_known_args(arguments)
+    late = len(left) == 1 and (left == ["-"] or not left[0].startswith("-"))
+    if late and options.run is _decide and options.snapshot is None:
+        options.snapshot = left.pop()
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
 
 
 def _parser(http: bool) -> argparse.ArgumentParser:
@@ -68,7 +81,7 @@ def _parser(http: bool) -> argparse.ArgumentParser:
         command.add_argument("--signature", type=Path, help="by default BUNDLE.sig")
     for command in (decide, serve):
         command.add_argument("--state-dir", type=Path, help="where the memory outlives the process")
-    decide.add_argument("snapshot", nargs="?", default="-", metavar="FILE", help="default: stdin")
+    decide.add_argument("snapshot", nargs="?", metavar="FILE", help="default: stdin")
     decide.add_argument("--now", metavar="TIME", help="instead of the clock, in a replay")
     if http:
         _http_module().add_arguments(serve)
@@ -92,7 +105,8 @@ def _check(options: argparse.Namespace) -> int:
 def _decide(options: argparse.Namespace) -> int:
     log_json_lines()
     now = None if options.now is None else _time(options.now)
-    decision = _load(options).decide(_read(options.snapshot), now)
+    snapshot = "-" if options.snapshot is None else options.snapshot
+    decision = _load(options).decide(_read(snapshot), now)
     for acted in decision.acted:
         LOG.info(acted.text, extra={"fields": {"guardrail": acted.guardrail}})
     if decision.reason:
