@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from agents.serve.state import (
     Regret,
     State,
 )
-from agents.serve.state_file import FILE, claimed, read, save
+from agents.serve.state_file import FILE, LOCK, claimed, read, save
 
 FEED = Feed((1.0, 2.0, 3.0, 4.0, 5.0), 12.0, 1000.0)
 MOVES = Moves({"rig-0": 900.0}, ((900.0, 1),))
@@ -65,6 +67,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     with pytest.raises(OSError, match="no space"):
         save(tmp_path, Memory())
     assert read(tmp_path) == Memory(STATE)
+    assert os.listdir(tmp_path) == [FILE]
 
 
 @pytest.mark.parametrize(
@@ -214,3 +217,16 @@ def test_a_folder_is_one_processs_at_a_time(tmp_path: Path) -> None:
         raise AssertionError("both have it")
     with claimed(tmp_path / "new"), claimed(None):
         assert (tmp_path / "new").is_dir()
+
+
+def test_whoever_claims_a_folder_removes_the_drafts_of_the_dead_and_of_nobody_who_lives(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = [ended.pid, os.getpid(), 10**30]  # the second: of the last process of this number
+    kept = [f".{FILE}.{os.getppid()}", f".{FILE}.copy", "notes"]
+    for name in (*(f".{FILE}.{pid}" for pid in dead), *kept):
+        (tmp_path / name).touch()
+    with claimed(tmp_path):
+        assert {*os.listdir(tmp_path)} == {*kept, LOCK}

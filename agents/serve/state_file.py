@@ -20,6 +20,7 @@ from .state import Feed, Memory, Moves, Order, Paper, Regret, State
 SCHEMA = 3
 FILE = "state.json"
 LOCK = "lock"
+_DRAFT = f".{FILE}."  # and the number of the process that writes it
 _LATEST = 1e12  # s since 1970
 
 
@@ -40,6 +41,7 @@ def claimed(folder: Path | None) -> Iterator[None]:
         except OSError:
             wanted = "a folder that no other process uses"
             raise FieldError("--state-dir", wanted, str(folder)) from None
+        _clear(folder)
         yield
     finally:
         os.close(descriptor)
@@ -48,12 +50,34 @@ def claimed(folder: Path | None) -> Iterator[None]:
 def save(folder: Path, memory: Memory) -> None:
     """Write a memory to its folder, whole or not at all; OSError where that cannot be."""
     content = {"schema": SCHEMA, **dataclasses.asdict(memory)}
-    draft = folder / f".{FILE}.{os.getpid()}"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(content, file, separators=(",", ":"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, folder / FILE)
+    draft = folder / f"{_DRAFT}{os.getpid()}"
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(content, file, separators=(",", ":"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, folder / FILE)
+    except OSError:
+        draft.unlink(missing_ok=True)  # on a full disk it would keep what room is left
+        raise
+
+
+def _clear(folder: Path) -> None:
+    """Remove the drafts of processes that ended while they wrote; none of one that lives."""
+    for draft in folder.glob(f"{_DRAFT}*"):
+        owner = draft.name.removeprefix(_DRAFT)
+        if owner.isdecimal() and (int(owner) == os.getpid() or not _lives(int(owner))):
+            draft.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except PermissionError:  # somebody else's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def read(folder: Path, *, shadow: bool = False) -> Memory:
