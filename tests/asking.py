@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from agents.serve.http import Metrics, application
+from agents.serve.http import application
+from agents.serve.metrics import Metrics
 from agents.serve.runtime import Policy
 from agents.serve.service import Service
 from agents.serve.shadow import Shadow
@@ -52,6 +53,12 @@ class Client:
 
     def get(self, path: str, **asked: Any) -> httpx.Response:
         return self.request("GET", path, **asked)
+
+    def measured(self) -> dict[str, float]:
+        """What /metrics tells, by name and labels."""
+        lines = self.get("/metrics").text.splitlines()
+        told = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in told}
 
     def decide(self, snapshot: Json, **asked: Any) -> httpx.Response:
         return self.request("POST", "/v1/decide", json=snapshot, **asked)

@@ -1,8 +1,8 @@
 """The policy as an HTTP service: a FastAPI application under uvicorn, with Prometheus metrics.
 
-The only module that imports FastAPI, Starlette, uvicorn and prometheus_client. Whatever a client
-sends is answered as JSON, never with a 5xx. A body must be declared as JSON, so that a page in a
-browser cannot send one across origins unasked.
+The only module that imports FastAPI, Starlette and uvicorn. Whatever a client sends is answered as
+JSON, never with a 5xx. A body must be declared as JSON, so that a page in a browser cannot send one
+across origins unasked.
 """
 
 from __future__ import annotations
@@ -21,14 +21,6 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -38,9 +30,10 @@ from .access import bears, is_loopback, listen, read_token
 from .document import load
 from .errors import FieldError
 from .logs import log_json_lines
+from .metrics import CONTENT_TYPE_LATEST, Metrics
 from .openapi import document
 from .overrides import read_overrides
-from .runtime import Decision, Policy
+from .runtime import Policy
 from .service import Service, Watch, told
 from .shadow import Shadow
 
@@ -50,53 +43,6 @@ MAX_BODY_BYTES = 16 * 2**20  # a snapshot of 5,000 rigs has about 3 MB
 DRAIN_S = 10  # for requests in progress when the service is asked to stop
 BODY = ""  # path of a whole snapshot
 OPEN_PATHS = ("/healthz", "/readyz")
-BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-class Metrics:
-    """What Prometheus reads at /metrics."""
-
-    def __init__(self, service: Service) -> None:
-        self.registry = CollectorRegistry()
-        self._service = service
-
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(f"fleet_{name}", meaning, labels, registry=self.registry)
-
-        self.decisions = counter("decisions", "decisions by who made them", "source")
-        self.moves = counter("moves", "moves ordered")
-        self.guardrails = counter("guardrails", "guardrails that acted", "guardrail")
-        self.refusals = counter("refusals", "requests refused", "status")
-        self.reloads = counter("reloads", "reloads of the bundle", "result")
-        self.seconds = Histogram(
-            "fleet_decide_seconds", "time to decide", buckets=BUCKETS_S, registry=self.registry
-        )
-        self.novelty = Gauge(
-            "fleet_novelty", "distance of the last snapshot from training", registry=self.registry
-        )
-        self.bundle = Gauge(
-            "fleet_bundle", "1 for the bundle that answers", ["bundle"], registry=self.registry
-        )
-        self.name_bundle()
-
-    def name_bundle(self) -> None:
-        """Let `fleet_bundle` name the bundle that answers now, and no other."""
-        self.bundle.clear()
-        self.bundle.labels(self._service.policy.bundle.manifest["bundle"]).set(1)
-
-    def reload(self) -> None:
-        """Reload the bundle and count how it went."""
-        self.reloads.labels("loaded" if self._service.reload() else "refused").inc()
-        self.name_bundle()
-
-    def count(self, decision: Decision) -> None:
-        """Take in a decision."""
-        self.decisions.labels(decision.source).inc()
-        self.moves.inc(len(decision.moves))
-        for acted in decision.acted:
-            self.guardrails.labels(acted.guardrail).inc()
-        if decision.novelty is not None:
-            self.novelty.set(decision.novelty)
 
 
 class Guard:
@@ -138,7 +84,7 @@ def application(service: Service, metrics: Metrics, token: bytes | None = None) 
 
     @app.get("/metrics")
     async def measured() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/openapi.json")
     async def described() -> Response:

@@ -58,6 +58,7 @@ class Policy:
         self._training = Training(bundle.manifest["training"])
         memory = Memory() if folder is None else read(folder, shadow=shadow)
         self._memory = memory.of_bundle(bundle.decides)
+        self.unsaved = 0  # states that could not be saved
         self._lock = threading.Lock()
 
     @classmethod
@@ -120,6 +121,12 @@ class Policy:
         """Go on from what an earlier policy remembers; another bundle's regret starts anew."""
         with old._lock, self._lock:
             self._memory = old._memory.of_bundle(self.bundle.decides)
+            self.unsaved = old.unsaved
+
+    @property
+    def regret(self) -> Regret:
+        """As of the last decision."""
+        return self._memory.after.regret
 
     def _remember(self, state: State, seen: Snapshot) -> None:
         self._memory = self._memory.then(self._memory.base(seen.time, seen.digest), state)
@@ -127,6 +134,7 @@ class Policy:
             try:
                 save(self._folder, self._memory)
             except OSError as error:  # the decision stands; a restart will hold for an hour
+                self.unsaved += 1
                 LOG.error("state not saved: %s", error)
 
     def _decide(self, seen: Snapshot, now: float) -> tuple[Decision, State | None]:
