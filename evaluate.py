@@ -32,17 +32,18 @@ def run_job(
     values.pop("run")
     config, _ = load_config(earlier.apply(values))
     test = make_scenario(config, Split.TEST)
+    part, steps = earlier.part, dict[str, int]()
     if bundle is None:
-        learned, part = trained(config, test, earlier.folders, earlier.seeds), earlier.part
+        learned, steps = trained(config, test, earlier.folders, earlier.seeds)
     else:
-        learned, part = bundled(bundle, test), earlier.part / "bundle"
+        learned, part = bundled(bundle, test), part / "bundle"
     tuned = rivals(config, print)
     if only_tune:
         show_rules(tuned)
         return
     subject, rules = (learned, None) if learned else one_rule(tuned, rule)
     with status() as say:
-        summary = compare(config, test, subject, tuned, folder / part, say, rules)
+        summary = compare(config, test, subject, tuned, folder / part, say, rules, steps)
     show_table(summary)
     print(f"report: {folder / part / 'report.html'}")
 

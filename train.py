@@ -53,7 +53,8 @@ def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> float:
         best = load_best(folder)
         with status() as say:
             subject: dict[str, Policy] = {config.agent.kind: load_policy(folder, test)}
-            summary = compare(config, test, subject, tuned, folder / "evaluation", say)
+            steps: dict[str, int] = {config.agent.kind: best.step}
+            summary = compare(config, test, subject, tuned, folder / "evaluation", say, steps=steps)
             say("scoring the policy in validation worlds that did not choose it")
             held = held_out(config, tuned, folder)
         digests = write_lineage(folder, config.market)

@@ -242,8 +242,8 @@ def moves(compared: Comparison) -> str:
     return svg("moves", 1.0 + 0.27 * max(len(order), 3), draw)
 
 
-def gap_line(low: float, gap: float, high: float) -> str:
-    """The headline as a line from the tuned rule (0) to the bound (1)."""
+def gap_line(low: float, gap: float, high: float, rule: str) -> str:
+    """The headline as a line from the opponent, in words the `rule`, (0) to the bound (1)."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -253,7 +253,7 @@ def gap_line(low: float, gap: float, high: float) -> str:
         axes.plot([0, 1], [0, 0], color="#C8C8C8", lw=6, solid_capstyle="round")
         axes.plot([low, high], [0, 0], color=BLUE, lw=6, alpha=0.45, solid_capstyle="butt")
         axes.plot([gap], [0], "o", color=BLUE, markersize=10)
-        marks = {0.0: "tuned rule", 1.0: "clairvoyant bound"}
+        marks = {0.0: rule, 1.0: "clairvoyant bound"}
         for x, label in marks.items():
             axes.plot([x, x], [-0.35, 0.35], color=INK, lw=1.4)
             axes.text(x, -0.95, label, ha="center", fontsize=9, color="#444444")

@@ -10,6 +10,7 @@ from typing import Any
 from agents.checkpoint import load_best
 from agents.comparison import Say, play
 from agents.config import Config
+from agents.headline import unlearned
 from agents.report import report
 from agents.rules import RULES, SHIPPED, Policy
 from agents.run_folder import environment, to_json, write_atomic
@@ -34,11 +35,16 @@ def rivals(config: Config, say: Say) -> Tuned:
 
 def trained(
     config: Config, scenario: Scenario, runs: tuple[Path, ...], seeds: tuple[int, ...]
-) -> dict[str, Policy]:
-    """The policies of run folders by name: the agent's, with its seed where there are several."""
+) -> tuple[dict[str, Policy], dict[str, int]]:
+    """The policies of run folders by name, and the steps at which they were kept.
+
+    The name is the agent's, with its seed where there are several.
+    """
     kind = config.agent.kind
     names = [kind] if len(runs) == 1 else [f"{kind} seed {seed}" for seed in seeds]
-    return {name: load_policy(run, scenario) for name, run in zip(names, runs, strict=True)}
+    named = dict(zip(names, runs, strict=True))
+    policies = {name: load_policy(run, scenario) for name, run in named.items()}
+    return policies, {name: load_best(run).step for name, run in named.items()}
 
 
 def known_rule(name: str | None) -> str | None:
@@ -66,11 +72,12 @@ def compare(
     folder: Path,
     say: Say,
     rules: tuple[str, ...] | None = None,
+    steps: Mapping[str, int] | None = None,
 ) -> Row:
     """Score the subject on test worlds against the rules and the bound; keep what was found.
 
     subject: the policies that the headline speaks of, one for each training seed; rules: names of
-    those to score beside it, all where None. Writes
+    those to score beside it, all where None; steps: at which each learned policy was kept. Writes
     `summary.json`, `scores.csv`, `accounts.csv`, `moves.csv` and `report.html`, and returns the
     summary.
     """
@@ -80,6 +87,7 @@ def compare(
         scenario, subject, tuned, seeds, settings.regret_worlds, settings.workers, say, rules
     )
     summary = {"split": Split.TEST.value, **summarise(compared, settings.resamples)}
+    summary["warnings"] += unlearned(steps or {})
     write_atomic(folder / "summary.json", to_json(summary))
     write_atomic(folder / "scores.csv", scores_csv(compared))
     write_atomic(folder / "accounts.csv", accounts_csv(compared))

@@ -10,8 +10,9 @@ import numpy as np
 
 from agents import charts
 from agents.comparison import Comparison
+from agents.headline import NARROW, rule_in_words
 from agents.occupancy import allocation
-from agents.summary import BASES, MARKS, NARROW, SPENT, Row, acquisition_cost
+from agents.summary import BASES, MARKS, SPENT, Row, acquisition_cost
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -66,7 +67,7 @@ def report(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
         _head(compared, summary),
         _section(
             "Policies",
-            "Every policy lived the same worlds. Knobs of the rules were tuned on training worlds; "
+            f"Every policy lived the same worlds. {_knobs(summary)}; "
             "none of the worlds below was seen before.",
             _policies(summary),
         ),
@@ -124,19 +125,20 @@ def _section(heading: str, text: str, content: str) -> str:
 
 def _head(compared: Comparison, summary: Row) -> str:
     who = escape(_who(compared))
+    rule = rule_in_words(summary["rules_tuned"])
     gap, low, high = (summary[f"gap_closed{end}"] for end in ("", "_low", "_high"))
-    line = charts.gap_line(low, gap, high) if None not in (gap, low, high) else ""
+    line = charts.gap_line(low, gap, high, rule) if None not in (gap, low, high) else ""
     warned = "".join(f'<p class="warning">{escape(w)}</p>' for w in summary["warnings"])
     row, rival = summary["net_usd_rig_day"], summary["policies"][compared.opponent]
     tiles = (
-        (_percent(summary["headroom"]), "headroom: share of the bound that the tuned rule leaves"),
+        (_percent(summary["headroom"]), f"headroom: share of the bound that the {rule} leaves"),
         (
             _percent(gap),
             f"of that gap closed; 95 % interval {_percent(low)} to {_percent(high)}",
         ),
         (
             f"{row:.2f} USD",
-            f"net per rig-day; the tuned rule {rival['net_usd_rig_day']:.2f}, "
+            f"net per rig-day; the {rule} {rival['net_usd_rig_day']:.2f}, "
             f"the bound {summary['clairvoyant_usd_rig_day']:.2f}",
         ),
         (
@@ -151,6 +153,12 @@ def _head(compared: Comparison, summary: Row) -> str:
         f"<h1>{who}: {escape(summary['verdict'])}</h1>\n{warned}\n"
         f'<div class="tiles">{boxes}</div>\n{line}'
     )
+
+
+def _knobs(summary: Row) -> str:
+    if summary["rules_tuned"]:
+        return "Knobs of the rules were tuned on training worlds"
+    return "The rules have their default knobs, which nobody tuned for these worlds"
 
 
 def _who(compared: Comparison) -> str:
@@ -225,6 +233,7 @@ def _acquisition(compared: Comparison, name: str) -> str:
 
 
 def _made(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
+    rule = rule_in_words(summary["rules_tuned"])
     last = summary["first_seed"] + summary["worlds"] - 1
     knobs = "; ".join(
         f"{name} ({', '.join(f'{k} {v:.4g}' for k, v in row['knobs'].items()) or 'no knobs'})"
@@ -233,7 +242,7 @@ def _made(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
     )
     facts = {
         "worlds": f"seeds {summary['first_seed']} to {last}, the same for every policy",
-        "gap closed": "(policy - tuned rule) / (bound - tuned rule), a ratio of sums over worlds",
+        "gap closed": f"(policy - {rule}) / (bound - {rule}), a ratio of sums over worlds",
         "intervals": f"95 %, percentiles of {summary['resamples']:,} paired resamples of worlds; "
         "training seeds keep their weight",
         "bound": "no plan exceeds it even with perfect foresight (agents/clairvoyant.py)",
@@ -241,7 +250,7 @@ def _made(compared: Comparison, summary: Row, made: Mapping[str, str]) -> str:
         f"but which leases come (agents/expected.py); headroom against it "
         f"{_percent(summary['headroom_expected'])}, gap closed "
         f"{_gap(summary, 'gap_closed_expected')}",
-        "headroom": f"(bound - tuned rule) / bound; below {NARROW:.0%} the page warns",
+        "headroom": f"(bound - {rule}) / bound; below {NARROW:.0%} the page warns",
         "cost of moves": ", ".join(SPENT.values()),
         "rules": knobs,
         **made,

@@ -12,12 +12,12 @@ import numpy as np
 
 from agents import statistics
 from agents.comparison import Comparison
+from agents.headline import headroom, rule_in_words, verdict, warnings
 from agents.hindsight import CAUSES
 from agents.scoring import ACCOUNTS, TAIL_H, Score
 from agents.statistics import Floats, Whole
 from env.state import CASH, CHARGES, ENERGY, FULL
 
-NARROW = 0.05  # of the bound: below it there is little to learn, and gap closed says little
 TAIL_SHARE = 0.05  # of world-days, in the conditional value at risk
 SPENT = {  # the parts of what moves cost, by account
     "burn_usd": "registration burns",
@@ -38,9 +38,10 @@ def summarise(compared: Comparison, resamples: int) -> Row:
     """Headline, references and one row for each policy; figures in USD are per rig-day."""
     draws = statistics.resamples(len(compared.seeds), resamples)
     subject, tuned, bound = compared.subject_net, compared.net(compared.opponent), compared.bound
+    low, high = statistics.gap_interval(subject, tuned, bound, draws)
     return {
         **_gap_closed("gap_closed", subject, tuned, bound, draws),
-        "verdict": verdict(*statistics.gap_interval(subject, tuned, bound, draws)),
+        "verdict": verdict(low, high, rule_in_words(compared.tuned.sought)),
         "headroom": _finite(headroom(tuned, bound)),
         "bound_expected_usd_rig_day": float(compared.expected.mean()),
         "headroom_expected": _finite(headroom(tuned, compared.expected)),
@@ -48,6 +49,7 @@ def summarise(compared: Comparison, resamples: int) -> Row:
         "warnings": warnings(compared),
         "subject": list(compared.subject),
         "opponent": compared.opponent,
+        "rules_tuned": compared.tuned.sought,
         **_robust(subject, tuned, draws),
         "net_usd_rig_day": float(subject.mean()),
         "clairvoyant_usd_rig_day": float(bound.mean()),
@@ -70,36 +72,6 @@ def _gap_closed(name: str, policy: Floats, tuned: Floats, bound: Floats, draws: 
         f"{name}_low": _finite(low),
         f"{name}_high": _finite(high),
     }
-
-
-def verdict(low: float, high: float) -> str:
-    """What the interval of gap closed allows to be said of the subject."""
-    if low > 0:
-        return "better than the tuned rule"
-    if high < 0:
-        return "worse than the tuned rule"
-    return "not distinguishable from the tuned rule"
-
-
-def headroom(tuned: Floats, bound: Floats) -> float:
-    """Share of the bound that the tuned rule leaves, (J_bound - J_tuned) / J_bound."""
-    top = float(bound.sum())
-    return float((bound - tuned).sum()) / top if top > 0 else float("nan")
-
-
-def warnings(compared: Comparison) -> list[str]:
-    """What makes the headline less than it seems."""
-    said = []
-    room = headroom(compared.net(compared.opponent), compared.bound)
-    if not room >= NARROW:
-        said.append(
-            f"headroom is {room:.1%}, below {NARROW:.0%} of the bound: in these worlds the tuned "
-            "rule is nearly perfect and there is little to learn"
-        )
-    above = [n for n in compared.scores if compared.net(n).mean() > compared.bound.mean()]
-    if above:
-        said.append(f"the bound lies below {', '.join(above)}: gap closed cannot be trusted")
-    return said
 
 
 def _policy(compared: Comparison, name: str, draws: Whole) -> Row:

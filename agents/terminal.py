@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agents.headline import rule_in_words
 from agents.recording import Show
 from agents.tuning import Tuned
 
@@ -103,7 +104,8 @@ def status(console: Console | None = None) -> Iterator[Callable[[str], None]]:
 
 def show_rules(tuned: Tuned, console: Console | None = None) -> None:
     """Print the knobs of a scenario's rules; the best one is the opponent."""
-    table = Table(title="Rules tuned on training worlds", title_justify="left")
+    title = "Rules tuned on training worlds" if tuned.sought else "Rules as they are, none tuned"
+    table = Table(title=title, title_justify="left")
     table.add_column("rule", no_wrap=True)
     table.add_column("knobs")
     for name, rule in tuned.rules.items():
@@ -121,9 +123,10 @@ def show_table(summary: dict[str, Any], console: Console | None = None) -> None:
 
     opponent, bound = summary["opponent"], summary["clairvoyant_usd_rig_day"]
     tuned = summary["policies"][opponent]["net_usd_rig_day"]
+    rule = rule_in_words(summary["rules_tuned"])
     say(
         f"headroom: {percent(summary['headroom'])} of the clairvoyant bound "
-        f"({bound:.2f} USD per rig-day) lies above the tuned rule ({opponent}, {tuned:.2f})"
+        f"({bound:.2f} USD per rig-day) lies above the {rule} ({opponent}, {tuned:.2f})"
     )
     say(
         "without foresight of leases, on average: headroom "

@@ -46,6 +46,7 @@ class Tuned:
     rules: dict[str, Rule]
     best: str  # the one that did best there: the opponent to beat
     net_usd_rig_day: dict[str, float] = field(default_factory=dict)  # of each rule there
+    sought: bool = True  # False: nobody looked for better knobs than the defaults
 
 
 @typed(config=STRICT)
@@ -179,7 +180,7 @@ def _tuned(record: Record) -> Tuned:
         raise InputError("tuned: best", f"one of {', '.join(record.rules)}", record.best)
     rules = {name: make_rule(name, row.knobs, "tuned") for name, row in record.rules.items()}
     nets = {name: row.net_usd_rig_day for name, row in record.rules.items()}
-    return Tuned(rules, record.best, nets)
+    return Tuned(rules, record.best, nets, any(row.settings > 1 for row in record.rules.values()))
 
 
 def _facts(scenario: Scenario) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from rich.console import Console
 
 from agents import comparison, scoring
 from agents.comparison import Comparison, play
 from agents.drawing import apart
+from agents.headline import unlearned, verdict
 from agents.hindsight import CAUSES
 from agents.report import report
 from agents.rules import RULES, EmaHysteresis
@@ -31,8 +33,8 @@ from agents.summary import (
     moves_csv,
     scores_csv,
     summarise,
-    verdict,
 )
+from agents.terminal import show_table
 from agents.tuning import Tuned
 from env.scenario import build_scenario
 from env.state import CHARGES
@@ -136,6 +138,31 @@ def test_a_narrow_headroom_is_said_before_anything_else() -> None:
     text = page(one)
     assert text.index('class="warning"') < text.index('class="tiles"')
     assert summarise(compared(), 200)["warnings"] == []
+
+
+def test_rules_that_nobody_tuned_are_called_so_wherever_the_page_speaks_of_them() -> None:
+    one = compared()
+    one = replace(one, tuned=replace(one.tuned, sought=False))
+    summary = summarise(one, 200)
+    (said,) = summary["warnings"]
+    assert said.startswith("no rule was tuned for these worlds")
+    assert not summary["rules_tuned"]
+    assert summary["verdict"].endswith("the untuned rule")
+    text = page(one)
+    assert text.index('class="warning"') < text.index('class="tiles"')
+    assert "default knobs, which nobody tuned" in text
+    assert not re.search(r"(?<!un)tuned rule|were tuned on training", text)
+    console = Console(record=True, width=200)
+    show_table({"split": "test", **summary}, console)
+    printed = console.export_text()
+    assert "warning: no rule was tuned" in printed
+    assert not re.search(r"(?<!un)tuned rule", printed)
+
+
+def test_a_policy_that_is_still_its_start_is_not_said_to_have_learned() -> None:
+    (said,) = unlearned({"ppo seed 0": 0, "ppo seed 1": 512, "ppo seed 2": 0})
+    assert said.startswith("ppo seed 0, ppo seed 2 are the rule that training started from")
+    assert unlearned({"ppo": 512}) == unlearned({}) == []
 
 
 def test_a_bound_below_a_policy_is_not_kept_quiet() -> None:

@@ -147,8 +147,9 @@ def test_an_unknown_scenario_never_gets_the_knobs_of_another(
 
 
 def test_without_settings_nothing_is_stored(scenario: Scenario, tmp_path: Path) -> None:
-    rules = tuned_rules(scenario, 0, 2, quiet, tmp_path).rules
-    assert rules["ema_hysteresis"] == EmaHysteresis()
+    found = tuned_rules(scenario, 0, 2, quiet, tmp_path)
+    assert found.rules["ema_hysteresis"] == EmaHysteresis()
+    assert not found.sought
     assert not list(tmp_path.iterdir())
 
 
