@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,19 +171,40 @@ def test_a_graph_of_other_weights_is_refused_with_one_line_and_nothing_is_writte
         export.script([f"run={run}"])
     assert stopped.value.code == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"error: policy.onnx: expected torch's orders .*, got others .*\n", said)
+    assert re.fullmatch(r"error: policy.onnx: expected .*, got .*\n", said)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_graph_that_answers_nan_is_refused(
-    config: Config, both: Exported, monkeypatch: pytest.MonkeyPatch
+Answers = tuple[np.ndarray, ...]
+
+
+def _shrunk(probs: np.ndarray) -> np.ndarray:
+    """Probabilities that are small, a hundredth smaller."""
+    return np.where(probs < 1e-3, 0.99 * probs, probs)
+
+
+WRONG: dict[str, tuple[Callable[[Answers], Answers], str]] = {
+    "nan": (lambda a: (a[0], a[1] + np.nan, a[2]), "every probability .* nan away"),
+    "half": (lambda a: (a[0], 0.5 * (a[1] > 0), a[2]), "every logit within 0.0001 of torch's"),
+    "small": (lambda a: (a[0], _shrunk(a[1]), a[2]), r"every logit .* 0\.01\d* away"),
+    "never": (lambda a: (a[0], np.where(a[1] < 0.1, 0.0, a[1]), a[2]), "every probability .* 0"),
+    "memory": (lambda a: (a[0], a[1], 1.001 * a[2]), r"every memory .* 0\.001\d* away"),
+    "memory_nan": (lambda a: (a[0], a[1], a[2] + np.nan), "every memory .* nan away"),
+    "orders": (lambda a: (a[0] * 0, *a[1:]), r"torch's orders .* others for \d+ of \d+"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_graph_whose_orders_or_numbers_are_wrong_is_refused_and_told_by_how_much(
+    wrong: str, config: Config, both: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Any, inputs: Inputs) -> tuple[np.ndarray, ...]:
-        orders, *rest = (tensor.numpy() for tensor in both[0](*inputs))
-        return orders, *(np.full_like(one, np.nan) for one in rest)
+    spoil, said = WRONG[wrong]
+
+    def broken(_: Any, inputs: Inputs) -> Answers:
+        return spoil(tuple(tensor.numpy() for tensor in both[0](*inputs)[:3]))
 
     monkeypatch.setattr(parity, "session", lambda model: None)
     monkeypatch.setattr(parity, "answer", torch.no_grad()(broken))
-    monkeypatch.setattr(parity, "SIZES", ((2, 1, 2),))
-    with pytest.raises(ParityError):
+    monkeypatch.setattr(parity, "SIZES", ((2, 16, 24),))
+    with pytest.raises(ParityError, match=rf"policy.onnx: expected {said}.*\(fleets of 2 rigs\)"):
         parity.check_parity(b"", both[0], config)
