@@ -35,7 +35,8 @@ def margin(days: Floats, level: float = LEVEL) -> Floats:
 
 
 def confidence_sequence(values: Floats, level: float = LEVEL) -> tuple[Floats, Floats, Floats]:
-    """Mean, lower and upper end after each day of a daily series [D]; infinite before FIRST_DAY.
+    """Mean, lower and upper end after each day of a daily series [D], which may have no day yet;
+    infinite before FIRST_DAY.
 
     What it assumes, and what it makes of it:
 
@@ -68,7 +69,7 @@ def _long_run_variance(values: Floats, count: Floats, mean: Floats) -> Floats:
     total = values.cumsum()
     squares = np.maximum((values**2).cumsum() - total * mean, 0.0)
     products = np.concatenate(([0.0], values[1:] * values[:-1])).cumsum()
-    ends = 2.0 * total - values - values[0]  # sums of all but the last and of all but the first
+    ends = 2.0 * total - values - values[:1]  # sums of all but the last and of all but the first
     lagged = products - mean * ends + (count - 1.0) * mean**2
     found = np.maximum(lagged / np.maximum(squares, 1e-300), 0.0)
     memory = np.clip(found + (1.0 + 3.0 * found) / count, 0.0, _PERSISTENCE)

@@ -378,6 +378,22 @@ def test_the_page_needs_nothing_else_and_the_table_no_terminal(
     assert not re.search(r'(src|href)="(?!#)|<script', page)
 
 
+@pytest.mark.parametrize(("hours", "days"), [(2, 0), (19, 0), (30, 1)])
+def test_a_log_of_no_full_day_has_a_verdict_too(
+    hours: int, days: int, tmp_path: Path, manifest: dict[str, Any], recorded: dict[str, Any],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    path = _log(tmp_path / "l.jsonl", manifest, [_hour(recorded, k) for k in range(hours)])
+    monkeypatch.setattr("sys.argv", ["evaluate.py", f"shadow={path}"])
+    evaluate.script()
+    said = f"{days} full days are logged, and {FIRST_DAY} are needed for a first interval."
+    assert f"not yet known: {said}" in capsys.readouterr().out
+    page = (tmp_path / "l.html").read_text()
+    assert said in page
+    assert ("<svg" in page) == (days > 0)
+    assert "nan" not in page
+
+
 def test_no_other_argument_stands_beside_a_log() -> None:
     assert shadow_log(["run=folder", "market=replay"]) is None
     assert shadow_log(["shadow=a.jsonl"]) == Path("a.jsonl")
