@@ -6,6 +6,7 @@ not in colour alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -86,11 +87,11 @@ def _fan(
     """A line and the 95 % interval of its mean over worlds, named at its end; the bound a mark."""
     hues = {BOUND: INK, **colours(compared)}
     ends = {BOUND: best}
+    days = np.arange(math.ceil(compared.scenario.horizon_h / HOURS_PER_DAY) + 1)
     for k, (name, values) in enumerate(series.items()):
         mean = values.mean(1)
         half = 1.96 * values.std(1, ddof=1) / np.sqrt(values.shape[1])
         main = name in (*compared.subject, compared.opponent)
-        days = np.arange(len(mean))
         axes.fill_between(days, mean - half, mean + half, color=hues[name], alpha=0.13, lw=0)
         dash = DASHES[0] if main else DASHES[k % len(DASHES)]
         axes.plot(days, mean, color=hues[name], lw=2.2 if main else 1.2, ls=dash)

@@ -117,6 +117,15 @@ def test_the_page_shows_every_policy_network_and_section() -> None:
     assert text.count("<svg ") == text.count("</svg>") == 7
 
 
+def test_a_page_can_be_of_the_best_rule_alone() -> None:
+    """`policy=hold` where nothing beats it: there is nobody to compare it with."""
+    tuned = Tuned({"hold": RULES["hold"]()}, "hold")
+    one = play(compared().scenario, tuned.rules, tuned, SEEDS, 2, 1, lambda _: None)
+    text = page(replace(one, bound=one.net("hold") + 1.0, expected=one.net("hold") + 1.0))
+    assert ">hold<" in text
+    assert text.count("<svg ") == text.count("</svg>") > 0
+
+
 def test_the_same_figures_give_the_same_page() -> None:
     assert page(compared()) == main_page()
 
