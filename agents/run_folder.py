@@ -6,10 +6,10 @@ import ctypes
 import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -26,10 +26,13 @@ _PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "hydra-core", "
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, path)
+    draft = _draft(path)
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_folder_atomic(path: Path, fill: Callable[[Path], None]) -> None:
@@ -39,7 +42,8 @@ def write_folder_atomic(path: Path, fill: Callable[[Path], None]) -> None:
     one or the new; elsewhere the name is free for an instant.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    draft = _draft(path)
+    draft.mkdir()
     try:
         fill(draft)
         if not path.exists():
@@ -48,6 +52,12 @@ def write_folder_atomic(path: Path, fill: Callable[[Path], None]) -> None:
             _replaced(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft(path: Path) -> Path:
+    """A new name beside a path. What is made under it has the rights that the umask allows; what
+    `tempfile` makes is its owner's alone, and nothing in a run is secret."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -23,6 +23,7 @@ import agents.run_folder
 from agents import export
 from agents.card import model_card
 from agents.checkpoint import load_best
+from agents.run_folder import write_atomic
 
 NAMES = {
     "policy.onnx",
@@ -89,6 +90,35 @@ def test_a_failure_midway_leaves_the_old_bundle_and_no_draft(
         export.write_bundle(place, {"a": b"3", "b": b"4"})
     assert {path: path.read_bytes() for path in place.iterdir()} == before
     assert [*tmp_path.iterdir()] == [place]
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_atomic(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(file, "half a pair \ud800")
+    assert [*tmp_path.iterdir()] == [file]
+    assert file.read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no umask")
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_what_is_written_has_the_rights_that_the_umask_allows(
+    umask: int, file: int, folder: int, tmp_path: Path
+) -> None:
+    """Whoever may read the folder of a run may read all of it; a bundle is served by another."""
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "a.json", "{}")
+        export.write_bundle(tmp_path / "bundle", {"a": b"1"})
+        export.write_bundle(tmp_path / "bundle", {"a": b"2"})
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes.pop(tmp_path / "bundle") == folder
+    assert set(modes.values()) == {file}
 
 
 @pytest.mark.parametrize("stepwise", [False, True])
