@@ -25,6 +25,7 @@ from agents.golden import clock
 from agents.serve.errors import BundleError
 from agents.serve.runtime import Policy
 from agents.snapshots import Names, to_snapshot
+from env.errors import InputError
 from env.observation import column, derive, facts
 from env.scenario import build_scenario
 from env.world import World
@@ -86,7 +87,7 @@ def over_http(url: str, token_file: Path | None) -> Ask:
 
 
 def main() -> int:
-    """Exit code 2 and one line where bundle or service cannot be asked."""
+    """Exit code 2 and one line where bundle or service cannot be asked, or the world not lived."""
     parser = argparse.ArgumentParser(description="Let a policy lead a simulated fleet.")
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--bundle", type=Path, help="a bundle's folder")
@@ -101,7 +102,7 @@ def main() -> int:
         else:
             ask = over_http(options.url, options.token_file)
         orchestrate(ask, options.hours, options.seed)
-    except (BundleError, OSError) as error:
+    except (BundleError, InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -67,6 +67,17 @@ def test_what_a_shadow_would_do_is_not_carried_out(bundle: Path, tmp_path: Path)
     assert all(fleet == fleets[0] for fleet in fleets)
 
 
+def test_a_world_of_no_hours_is_refused_in_one_line(
+    bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["orchestrator.py", "--bundle", str(bundle), "--hours", "0"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert example.main() == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "error: horizon: expected a whole number of hours above 0, got 0\n"
+
+
 class Refusing(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
