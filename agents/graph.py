@@ -1,7 +1,9 @@
 """What is exported: from facts and memory to orders, as one pure module of tensors.
 
 It is the code that training ran, joined: `derive`, the features, the actor and the choice of each
-rig at its own phase. So there is no second implementation that could drift from the first.
+rig at its own phase. So all that decides has no second implementation that could drift from the
+first. The averages have one, `agents.serve.model.remember`, for networks that do not go through the
+graph; a test holds it against `env.observation.remember`.
 """
 
 from __future__ import annotations

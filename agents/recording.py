@@ -56,7 +56,8 @@ class Record(BaseCallback):
         self._config, self._run = config, run
         self._tracker, self._validation, self._show = tracker, validation, show
         self._best = best
-        self._gap = best.score.gap_closed if best else None  # of the last policy scored
+        # of the last policy scored; after a resume of the best one, until another is
+        self._gap = best.score.gap_closed if best else None
         self._row: dict[str, Any] | None = {} if best is None else None  # what is to be written
 
     def _on_step(self) -> bool:
