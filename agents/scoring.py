@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields
 from typing import Annotated
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.rules import Observation, Policy, read
 from agents.statistics import Floats
-from env.exogenous import Hour
+from env.exogenous import Exogenous, Hour
 from env.scenario import Scenario
 from env.state import LEDGER, Outcome, per_network
 from env.terms import at
@@ -101,16 +101,17 @@ def blocks(scenario: Scenario, seeds: list[int]) -> list[list[int]]:
     return [seeds[k : k + size] for k in range(0, len(seeds), size)]
 
 
-def score_all(
-    scenario: Scenario, policies: Mapping[str, Policy], seeds: list[int]
-) -> dict[str, Score]:
-    """Every policy in the same worlds: the exogenous part is simulated once and shared."""
-    parts: dict[str, list[Score]] = {name: [] for name in policies}
-    for block in blocks(scenario, seeds):
-        shared = future(scenario, block)
-        for name, policy in policies.items():
-            parts[name].append(score(World.start(scenario, block, shared), policy))
-    return {name: join(scores) for name, scores in parts.items()}
+Future = tuple[list[int], Exogenous]  # seeds of a block of worlds, and what happens there
+
+
+def futures(scenario: Scenario, seeds: list[int]) -> list[Future]:
+    """The worlds of these seeds in blocks, simulated once for all policies that live them."""
+    return [(block, future(scenario, block)) for block in blocks(scenario, seeds)]
+
+
+def score(scenario: Scenario, worlds: Sequence[Future], policy: Policy) -> Score:
+    """What a policy does in the worlds of `futures`, lived from hour 0 to their end."""
+    return join([follow(World.start(scenario, *part), policy)[0] for part in worlds])
 
 
 def join(parts: list[Score]) -> Score:
@@ -123,11 +124,6 @@ def join(parts: list[Score]) -> Score:
             if f.name != "hourly_usd"
         },
     )
-
-
-def score(world: World, policy: Policy) -> Score:
-    """Live the fresh worlds of a batch to their end under a policy."""
-    return follow(world, policy)[0]
 
 
 @torch.no_grad()

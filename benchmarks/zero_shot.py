@@ -19,13 +19,12 @@ import torch
 from agents.clairvoyant import clairvoyant
 from agents.config import load_config
 from agents.run_folder import read_config
-from agents.scoring import blocks, join, score
+from agents.scoring import futures, score
 from agents.statistics import Floats, gap_closed, gap_interval, percentiles, resamples
 from agents.training import load_policy
 from agents.tuning import load_tuned
 from agents.worlds import Split, make_scenario, world_seeds
 from env.errors import InputError
-from env.world import World, future
 
 RESAMPLES = 10_000
 
@@ -48,12 +47,9 @@ def scores(home: Path, away: Path, worlds: int) -> dict[str, Floats]:
         "start": tuned.rules["break_even"],
     }
     seeds = world_seeds(Split.TEST, worlds)
-    futures = [(block, future(scenario, block)) for block in blocks(scenario, seeds)]
-    found = {
-        name: join([score(World.start(scenario, *part), policy) for part in futures])
-        for name, policy in policies.items()
-    }
-    bound = np.concatenate([clairvoyant(scenario, *part, rule) for part in futures])
+    parts = futures(scenario, seeds)
+    found = {name: score(scenario, parts, policy) for name, policy in policies.items()}
+    bound = np.concatenate([clairvoyant(scenario, *part, rule) for part in parts])
     return {
         **{name: one.net_usd for name, one in found.items()},
         "bound": bound / found["tuned"].rig_days,

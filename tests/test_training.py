@@ -27,7 +27,7 @@ from agents.checkpoint import (
 from agents.network import NetworkConfig
 from agents.outlook import Observation
 from agents.recording import COLUMNS, Record
-from agents.scoring import score
+from agents.scoring import futures, score
 from agents.terminal import progress
 from agents.tracking import Tracker, TrackingConfig
 from agents.training import AgentConfig, load_policy, make_model, train
@@ -205,7 +205,7 @@ def test_the_gap_is_zero_for_the_rule_and_one_for_the_bound(validation: Validati
 
 def test_a_score_on_validation_worlds_is_the_evaluations(validation: Validation) -> None:
     seeds = world_seeds(Split.VALIDATION, 3)
-    apart = score(World.start(small(), seeds), EAGER)
+    apart = score(small(), futures(small(), seeds), EAGER)
     assert validation.score(EAGER).net_usd_rig_day == pytest.approx(float(apart.net_usd.mean()))
 
 

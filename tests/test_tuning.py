@@ -21,10 +21,9 @@ from agents.rules import (
     Greedy,
     Hold,
     PercentThreshold,
-    Policy,
     Rule,
 )
-from agents.scoring import score_all
+from agents.scoring import futures, score
 from agents.search import draw, rungs, score_each, tune
 from agents.static import best_static
 from agents.tuning import load_tuned, scenario_hash, tuned_rules
@@ -49,10 +48,9 @@ def quiet(_: str) -> None:
 def test_rules_that_live_side_by_side_score_as_they_do_alone(scenario: Scenario) -> None:
     rules: list[Rule] = [Hold(), Greedy(), PercentThreshold(3.0)]
     together = score_each(rules, scenario, SEEDS[:4])
-    names: dict[str, Policy] = {str(k): rule for k, rule in enumerate(rules)}
-    alone = score_all(scenario, names, SEEDS[:4])
-    for k, row in enumerate(together):
-        np.testing.assert_allclose(row, alone[str(k)].net_usd, rtol=1e-5)
+    worlds = futures(scenario, SEEDS[:4])
+    for rule, row in zip(rules, together, strict=True):
+        np.testing.assert_allclose(row, score(scenario, worlds, rule).net_usd, rtol=1e-5)
 
 
 def test_rungs_cover_every_world_once() -> None:
@@ -212,7 +210,7 @@ def test_best_static_beats_staying_on_average() -> None:
     longer = build_scenario("small", "core", horizon=240)
     best = best_static(longer, seeds, future(longer, seeds))
     assert best.shape == (16,)
-    assert best.mean() > score_all(longer, {"hold": Hold()}, seeds)["hold"].net_usd.mean()
+    assert best.mean() > score(longer, futures(longer, seeds), Hold()).net_usd.mean()
 
 
 def test_scores_need_no_gradients(scenario: Scenario) -> None:
