@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from agents.scoring import EvaluationConfig
 from agents.tracking import TrackingConfig
 from agents.training import AgentConfig
-from agents.worlds import WorldConfig, absolute_files
+from agents.worlds import RUN_SEEDS, WorldConfig, absolute_files
 from env.catalog import parse
 
 
@@ -19,7 +19,7 @@ from env.catalog import parse
 class Config(WorldConfig):
     """What `configs/train.yaml` composes to."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=RUN_SEEDS)]
     threads: Annotated[int, Field(ge=1)]
     agent: AgentConfig
     evaluation: EvaluationConfig

@@ -27,6 +27,7 @@ from agents.search import Found, score_each, tune
 from agents.static import best_static
 from agents.worlds import Split, world_seeds
 from env.errors import InputError
+from env.market_spec import FILES
 from env.parsing import CONFIG_DIR, STRICT, parse, read_yaml
 from env.scenario import Scenario
 
@@ -34,7 +35,6 @@ __all__ = ["Tuned", "best_static", "load_tuned", "scenario_hash", "tuned_rules"]
 
 FOLDER = CONFIG_DIR / "tuned"
 DIGITS = 6  # of a number that are stored, and that count in the hash: last bits differ by machine
-_FILES = ("prices", "turnover", "rents", "availability")  # keys of a market that hold a path
 _LAW = ("beta", "own_sd", "alt_sd", "drift", "jumps_per_h", "jump_sd", "level_sd", "start_usd")
 Say = Callable[[str], None]
 
@@ -187,7 +187,7 @@ def _facts(scenario: Scenario) -> dict[str, Any]:
     """Everything that makes a world, by name: the order of the catalogue does not matter."""
     s, law, spec = scenario, scenario.market.law, asdict(scenario.market.spec)
     spec.pop("split")
-    files = {key: _digest(spec.pop(key)) for key in _FILES}
+    files = {key: _digest(spec.pop(key)) for key in FILES}
     tokens = [getattr(law, name) for name in _LAW]
     tokens += [s.token_daily_sd, s.token_turnover, s.token_pool_quote]
     sites = [s.tariff, s.pue, s.hosting, s.site_outages_per_h, s.site_outage_mean_h]

@@ -11,11 +11,12 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from env.errors import InputError
+from env.market_spec import FILES
 from env.scenario import Scenario, build_scenario
 
 WORLDS_PER_SPLIT = 1 << 20
 TRAINING_BLOCK = 4096  # training worlds of one run before those of the next run's seed
-_FILES = ("prices", "turnover", "rents", "availability")  # market keys that hold a path
+RUN_SEEDS = WORLDS_PER_SPLIT // TRAINING_BLOCK  # of runs whose training worlds differ
 
 
 class Split(Enum):
@@ -39,10 +40,12 @@ class WorldConfig:
 
 
 def world_seeds(split: Split, count: int, run_seed: int = 0) -> list[int]:
-    """Seeds of `count` worlds; only the training worlds depend on the run's own seed."""
+    """Seeds of `count` worlds; only the training worlds depend on the run's own seed, which is
+    under RUN_SEEDS."""
     first = list(Split).index(split) * WORLDS_PER_SPLIT
+    assert 0 <= run_seed < RUN_SEEDS  # those beyond are validation worlds
     if split is Split.TRAIN:
-        first += run_seed * TRAINING_BLOCK % WORLDS_PER_SPLIT
+        first += run_seed * TRAINING_BLOCK
     return list(range(first, first + count))
 
 
@@ -68,11 +71,11 @@ def check_device(name: str) -> None:
 def absolute_files(market: dict[str, Any]) -> dict[str, Any]:
     """The market with its files' paths made absolute, so that a run can be scored from anywhere."""
     return {
-        key: str(Path(value).resolve()) if key in _FILES and isinstance(value, str) else value
+        key: str(Path(value).resolve()) if key in FILES and isinstance(value, str) else value
         for key, value in market.items()
     }
 
 
 def data_files(market: dict[str, Any]) -> list[Path]:
     """The files that a market is read from."""
-    return [Path(market[key]) for key in _FILES if isinstance(market.get(key), str)]
+    return [Path(market[key]) for key in FILES if isinstance(market.get(key), str)]

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from env.errors import InputError
 from env.parsing import STRICT, NonNegative, Number, Positive, Share, parse, preset
 
+FILES = ("prices", "turnover", "rents", "availability")  # keys of a replay that hold a path
 _Part = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -114,7 +115,7 @@ def load_market(selection: str | Mapping[str, Any]) -> MarketSpec:
         raise InputError("market.rent_law.cycle_days", "the shortest period first", [low, high])
     if spec.kind == "replay" and not spec.prices:
         raise InputError("market.prices", "the path of a CSV or Parquet file", spec.prices)
-    for key in ("prices", "turnover", "rents", "availability"):
+    for key in FILES:
         if spec.kind == "synthetic" and getattr(spec, key):
             raise InputError(f"market.{key}", "no file in a synthetic market", getattr(spec, key))
     return spec

@@ -141,6 +141,8 @@ def test_an_interrupted_run_ends_like_another_with_the_command_it_says(
         (["agent.n_steps=many"], "agent.n_steps"),
         (["agent.batch_size=100"], "agent.batch_size: expected a divisor"),
         (["horizon=-1"], "horizon"),
+        (["seed=256"], "seed: expected less than 256, got 256"),
+        (["seed=-1"], "seed: expected greater than or equal to 0, got -1"),
         (["device=abacus"], "device: expected a device of this machine"),
         (["fleet=["], "'['"),
         (["market=replay"], "market.prices"),
