@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.network import NetworkConfig
 from agents.ppo import FleetPPO
@@ -96,6 +96,15 @@ def load_best(run: Path, key: str = "run") -> Best:
         return Best(data["step"], Validated(**data["score"]), network, weights)
     except (KeyError, TypeError) as error:
         raise InputError(str(path), "a readable checkpoint", repr(error)) from error
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], run: Path) -> None:
+    """Put a run's best weights into a module; InputError for those of another version's network."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        path, said = last_checkpoint(run) / f"{_POLICY}.safetensors", " ".join(str(error).split())
+        raise InputError(str(path), "weights of this network", said) from None
 
 
 def load_training(run: Path, key: str = "resume") -> Nest:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from agents.card import model_card
-from agents.checkpoint import Best, last_checkpoint, load_best
+from agents.checkpoint import Best, last_checkpoint, load_best, load_weights
 from agents.cli import guarded
 from agents.config import Config, load_config
 from agents.evaluation import rivals
@@ -30,12 +30,12 @@ from agents.ranges import training_ranges
 from agents.rules import BreakEven
 from agents.run_folder import environment, read_config, to_json, write_folder_atomic
 from agents.schema import snapshot_schema
+from agents.serve.bundle import SUMS
 from agents.tracking import group_hash
 from agents.tuning import Tuned, in_words
 from agents.worlds import Split, make_scenario
 from env.errors import InputError
 
-SUMS = "SHA256SUMS"
 USAGE = "run=RUN_DIR [out=FOLDER]"
 _WEIGHTS = "policy.safetensors"
 _TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -92,7 +92,6 @@ def write_bundle(place: Path, contents: dict[str, bytes]) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        draft.chmod(0o755)  # nothing in it is secret, and it is often served by another user
 
     write_folder_atomic(place, fill)
 
@@ -101,11 +100,7 @@ def load_graph(run: Path, best: Best) -> PolicyGraph:
     """The graph of a run's best policy; InputError for weights of another version's network."""
     network = FleetNetwork(best.network, BreakEven())
     weights = {name.removeprefix("network."): value for name, value in best.weights.items()}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        path, said = last_checkpoint(run) / _WEIGHTS, " ".join(str(error).split())
-        raise InputError(str(path), "weights of this network", said) from None
+    load_weights(network, weights, run)
     return PolicyGraph(network).eval()
 
 

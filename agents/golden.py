@@ -14,6 +14,7 @@ import torch
 
 from agents.config import Config
 from agents.graph import Answer, Inputs, PolicyGraph
+from agents.serve.bundle import UNCLEAR
 from agents.snapshots import Names, to_snapshot
 from agents.worlds import Split, make_scenario, world_seeds
 from env.observation import column, facts
@@ -24,7 +25,6 @@ HOURS = 48  # of a sequence
 CLEAR = 1e-2  # margin above which an order is compared at every load
 FLEETS = ((4, None), (6, 5))  # rigs and networks (None = all) of each sequence
 CANDIDATES = 64  # worlds of which the one with the most moves is kept
-UNCLEAR = "?"  # in place of an order that is not compared
 DATE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # any day: only the hour of it counts
 
 

@@ -11,8 +11,10 @@ import torch
 
 from agents.fields import AVERAGES, FACTS, FIELDS
 from agents.rules import BreakEven, CertaintyEquivalent, EmaHysteresis, Rule
+from agents.serve.bundle import SCHEMA
+from agents.serve.columns import GPU, OFF
 from agents.serve.limits import Guardrails
-from agents.snapshots import OFF, SCHEMA, by_name, shortest
+from agents.snapshots import by_name, shortest
 from agents.tuning import Tuned
 from env.errors import InputError
 from env.observation import EMA_H, NETWORK_FACTS, NETWORK_STATIC, network_static
@@ -65,8 +67,8 @@ def catalog(scenario: Scenario) -> Plain:
         "networks": networks,
         "off": off | _switched_off(s),
         "gpus": {
-            gpu: dict(zip(_GPU, values, strict=True))
-            for gpu, values in zip(s.gpu_names, shortest(s.gpus[:3].T), strict=True)
+            gpu: dict(zip(GPU, values, strict=True))
+            for gpu, values in zip(s.gpu_names, shortest(s.gpus[: len(GPU)].T), strict=True)
         },
         "work": {
             network: {gpu: mass for gpu, mass in zip(s.gpu_names, row, strict=True) if mass > 0}
@@ -113,7 +115,6 @@ def _switched_off(scenario: Scenario) -> Plain:
 
 
 NOBODY = 1e-8  # work of others where nobody works; the simulator keeps it above zero
-_GPU = ("vram_gb", "fp16_tflops", "bandwidth_gb_s")  # the first rows of Scenario.gpus
 
 
 def linear_rule(name: str, rule: Rule) -> Plain:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.serve.columns import GPU
+
 Plain = dict[str, Any]
 
 _TIME = {
@@ -12,7 +14,6 @@ _TIME = {
     "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$",
 }
 _NAME = {"type": "string", "minLength": 1, "maxLength": 128}
-_GPU = ("vram_gb", "fp16_tflops", "bandwidth_gb_s")
 
 
 def snapshot_schema(manifest: Plain) -> Plain:
@@ -54,7 +55,7 @@ def snapshot_schema(manifest: Plain) -> Plain:
         "$defs": {
             "known_network": _network(new, _required(columns["networks"], _known(catalog))),
             "new_network": _network(new, _required(columns["networks"])),
-            "rig": _rig(rigs, _required(columns["rigs"], _GPU), sorted(catalog["gpus"])),
+            "rig": _rig(rigs, _required(columns["rigs"], GPU), sorted(catalog["gpus"])),
         },
     }
 
@@ -79,7 +80,7 @@ def _rig(facts: Plain, required: list[str], gpus: list[str]) -> Plain:
     }
     known = {"properties": {"gpu": {"enum": gpus}}, "required": ["gpu"]}
     rig = _object({**own, **facts}, ["network", *required])
-    return {**rig, "anyOf": [known, {"required": list(_GPU)}]}
+    return {**rig, "anyOf": [known, {"required": list(GPU)}]}
 
 
 def _object(properties: Plain, required: list[str]) -> Plain:

@@ -14,12 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from agents.fields import AVERAGES, FIELDS, Field
+from agents.serve.columns import OFF
+from agents.serve.snapshot import SCHEMA
 from env.fleet import rig_names
 from env.observation import MARKET, NETWORK_FACTS, NETWORK_STATIC, RIG_FACTS, Column, Facts
 from env.world import World
 
-SCHEMA = 1  # of snapshots and of bundles
-OFF = "off"  # the last network, which every bundle adds by itself
 Snapshot = dict[str, Any]
 
 

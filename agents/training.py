@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 
-from agents.checkpoint import Nest, last_checkpoint, load_best, restore
+from agents.checkpoint import Nest, last_checkpoint, load_best, load_weights, restore
 from agents.collect import Credit
 from agents.network import NetworkConfig
 from agents.outlook import Policy
@@ -185,12 +185,6 @@ def load_policy(run: Path, scenario: Scenario) -> Policy:
         lambda _: 0.0,
         network=best.network,
     ).to(scenario.device)
-    try:
-        policy.load_state_dict(best.weights)
-    except RuntimeError as error:
-        path = last_checkpoint(run) / "policy.safetensors"
-        raise InputError(
-            str(path), "weights of this network", " ".join(str(error).split())
-        ) from None
+    load_weights(policy, best.weights, run)
     policy.set_training_mode(False)
     return policy.orders
