@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from snapshots import Rig, by_hand, even, lived, valued
 
 from agents.serve.accounting import account, rule_orders
-from agents.serve.book import Book, moved, placed, standing, step
+from agents.serve.book import FINANCING_A_YEAR, Book, moved, placed, standing, step
 from agents.serve.snapshot import Snapshot
+from env.parsing import preset
 
 A, B, OFF = 1, 2, 3  # orders on the networks below
 
@@ -225,3 +226,8 @@ def test_the_rules_book_beats_holding_on_yields_that_stand_still() -> None:
 def test_an_empty_fleet_keeps_its_book() -> None:
     snapshot, _ = by_hand([], {"a": {}})
     assert after(Book({}, 7.0), snapshot, []) == Book({}, 7.0)
+
+
+def test_capital_costs_on_paper_what_it_costs_in_the_simulator() -> None:
+    """Serving knows no configuration, so the rate stands in the code a second time."""
+    assert preset("catalog", "economics")["financing_rate_annual"] == FINANCING_A_YEAR
