@@ -101,6 +101,12 @@ def test_a_text_that_cannot_be_written_leaves_the_old_file_and_no_draft(tmp_path
     assert file.read_text() == "old"
 
 
+def test_every_file_of_a_run_has_the_same_rights(exported_run: Path) -> None:
+    """Weights too, which safetensors by itself writes for their owner alone."""
+    assert len({f.stat().st_mode for f in exported_run.rglob("*") if f.is_file()}) == 1
+    assert any(f.suffix == ".safetensors" for f in exported_run.glob("checkpoints/*/*"))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="has no umask")
 @pytest.mark.parametrize(
     ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
