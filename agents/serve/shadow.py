@@ -68,9 +68,9 @@ class Fleet:
                 places[rig], since[rig] = OFF, real.time
         return Fleet(places, since, {n: time for n, time in away.items() if n not in gone})
 
-    def after(self, orders: Mapping[str, str], time: float | None) -> Fleet:
+    def after(self, orders: Mapping[str, str], time: float) -> Fleet:
         """The fleet after orders that were carried out at `time`, unix s."""
-        since = {**self.since, **dict.fromkeys(orders, time or 0.0)}
+        since = {**self.since, **dict.fromkeys(orders, time)}
         return Fleet({**self.places, **orders}, since, self.away)
 
 
@@ -91,7 +91,7 @@ class Shadow:
         self._bundle: str | None = last.get("bundle")
         self._time: float | None = last.get("time")
         self._asked = Fleet.read(last)  # as the last snapshot found it
-        self._fleet = self._asked.after(last.get("orders", {}), self._time)  # and after its orders
+        self._fleet = self._asked.after(last.get("orders", {}), last.get("time", 0.0))
 
     def begin(self, policy: Policy) -> None:
         """Log the bundle that answers from now on; another bundle starts where the rigs stand."""
