@@ -3,6 +3,11 @@ judge what a bundle would have done live: `shadow=LOG.jsonl`."""
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from agents.stopping import leave_at_once
+
+    leave_at_once()  # the imports below take seconds
+
 import os
 import sys
 from pathlib import Path
@@ -10,12 +15,14 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from agents.bundled import bundle_of, bundled
 from agents.cli import EarlierRun, earlier_run, guarded
 from agents.config import load_config
 from agents.evaluation import compare, known_rule, one_rule, rivals, trained
+from agents.stopping import leave_in_order
 from agents.terminal import plain_warnings, show_rules, show_table, status
 from agents.verdict import judge, shadow_log
 from agents.worlds import Split, make_scenario
@@ -61,13 +68,18 @@ def main() -> None:
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="evaluate")
     def task(composed: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        guarded(lambda: run_job(plain(composed), folder, earlier, bundle), also=REFUSED)
+        guarded(
+            lambda: run_job(plain(composed), folder, earlier, bundle),
+            also=REFUSED,
+            swept=HydraConfig.get().mode == RunMode.MULTIRUN,
+        )
 
     task()
 
 
 def script() -> None:
     """The command line: exit codes are those of `guarded`."""
+    leave_in_order()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it finds wrong; we make it one line
     guarded(main, also=REFUSED)
 

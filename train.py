@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from agents.stopping import leave_at_once
+
+    leave_at_once()  # the imports below take seconds
+
 import math
 import os
 import sys
@@ -11,10 +16,11 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.checkpoint import load_best, load_training
+from agents.checkpoint import load_best, load_training, started
 from agents.cli import EarlierRun, guarded, resumed_run
 from agents.config import load_config
 from agents.evaluation import compare, final_figures, held_out, rivals, validation
@@ -24,6 +30,7 @@ from agents.outlook import Policy
 from agents.parity import ParityError
 from agents.recording import Record
 from agents.run_folder import start_run
+from agents.stopping import leave_in_order
 from agents.terminal import plain_warnings, progress, show_table, status
 from agents.tracking import Tracker
 from agents.training import load_policy, resumable, train
@@ -38,7 +45,8 @@ def run_job(values: dict[str, Any], folder: Path, earlier: EarlierRun) -> float:
     plain_warnings()
     config, record = load_config(earlier.apply(values))
     training, test = make_scenario(config, Split.TRAIN), make_scenario(config, Split.TEST)
-    left, best = (load_training(folder), load_best(folder)) if earlier.folders else (None, None)
+    resumes = bool(earlier.folders) and started(folder)  # else it was stopped too early: begin anew
+    left, best = (load_training(folder), load_best(folder)) if resumes else (None, None)
     if left is None:
         start_run(folder, record)
     tuned = rivals(config, print)
@@ -91,6 +99,7 @@ def main() -> None:
             lambda: run_job(plain(composed), folder, earlier),
             also=REFUSED,
             failed=(ParityError,),
+            swept=HydraConfig.get().mode == RunMode.MULTIRUN,
         )
 
     task()
@@ -104,6 +113,7 @@ def plain(composed: DictConfig) -> dict[str, Any]:
 
 def script() -> None:
     """The command line: exit codes are those of `guarded`."""
+    leave_in_order()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it finds wrong; we make it one line
     guarded(main, also=REFUSED)
 

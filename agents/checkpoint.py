@@ -112,6 +112,11 @@ def load_training(run: Path, key: str = "resume") -> Nest:
     return _unpack(*_read(last_checkpoint(run, key), _TRAINING))
 
 
+def started(run: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    return bool(_folders(run))
+
+
 def last_checkpoint(run: Path, key: str = "run") -> Path:
     """The folder of a run's latest checkpoint."""
     if not (folders := _folders(run)):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from agents.run_folder import read_config
+from agents.stopping import INTERRUPTED
 from agents.tracking import group_hash
 from env.errors import InputError
 
@@ -27,29 +28,45 @@ _ADVICE = (
 ELSEWHERE = ("fleet", "network", "market", "horizon", "device", "threads", "evaluation")
 
 
+class JobError(Exception):
+    """A job of a sweep ended with an exit code, its line printed: the others still have their turn.
+
+    Not a SystemExit, which Hydra lets end the whole sweep.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def guarded(
     job: Callable[[], T],
     *,
     also: tuple[type[Exception], ...] = (),
     failed: tuple[type[Exception], ...] = (),
+    swept: bool = False,
 ) -> T:
     """Run a job; bad input leaves with exit code 2, an interrupt with 130, what failed of itself
     with 1, each with one line.
 
-    Called inside Hydra's task too: Hydra adds a line of its own to what passes through it.
+    Called inside Hydra's task too: Hydra adds a line of its own to what passes through it. A job of
+    a sweep (`swept`) leaves as JobError, and the sweep with the exit code of its first such job.
     """
     refused: tuple[type[Exception], ...] = (InputError, *also)
+    leave = JobError if swept else SystemExit
     try:
         return job()
+    except JobError as ended:
+        raise SystemExit(ended.code) from None
     except refused as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise leave(2) from None
     except failed as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise leave(1) from None
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _one_line(error: BaseException) -> str:
@@ -176,7 +193,7 @@ def _agrees(config: dict[str, Any], argument: str, beside: str) -> None:
         own = own.get(part) if isinstance(own, dict) else None
     value = yaml.safe_load(argument.partition("=")[2] or "null")
     if own is None or own != value:
-        expected = f"what the run was made with ({own})" if own is not None else "no such key"
+        expected = f"what the run was made with ({own})" if own is not None else "not to be given"
         raise InputError(key, f"{expected} beside {beside}=", value)
 
 

@@ -93,9 +93,10 @@ def to_json(value: Any) -> str:
 def start_run(folder: Path, config: dict[str, Any]) -> None:
     """Record what a run was asked to do (`config.yaml`) and on what (`environment.json`).
 
-    A folder in which training has begun is refused: its checkpoints are another run's.
+    A folder in which training has begun is refused: its checkpoints are another run's. One that was
+    stopped before its first checkpoint begins anew.
     """
-    if (folder / "checkpoints").exists():
+    if any(folder.glob("checkpoints/step_*")):
         expected = f"a folder without checkpoints (resume={folder} goes on with them)"
         raise InputError("hydra.run.dir", expected, str(folder))
     write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))

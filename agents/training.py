@@ -109,7 +109,8 @@ def resumable(run: Path) -> Iterator[None]:
         try:
             step = int(last_checkpoint(run).name.removeprefix("step_"))
         except InputError:
-            raise Interrupted("stopped before the first checkpoint") from None
+            told = f"stopped before the first checkpoint; `{command}` begins anew"
+            raise Interrupted(told) from None
         raise Interrupted(f"stopped after {step} steps; `{command}` goes on") from None
 
 

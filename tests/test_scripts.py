@@ -14,6 +14,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -211,9 +212,9 @@ def earlier(folder: Path, seed: int = 0, horizon: int = 48) -> Path:
     [
         (["run=nowhere"], "run: expected a run folder"),
         (["run=RUN", "seed=1"], "seed: expected what the run was made with (0) beside run=, got 1"),
-        (["run=RUN", "policy=greedy"], "policy: expected no such key beside run="),
-        (["run=RUN", "experiment=smoke"], "experiment: expected no such key beside run="),
-        (["run=RUN", "tune=true"], "tune: expected no such key beside run="),
+        (["run=RUN", "policy=greedy"], "policy: expected not to be given beside run=, got"),
+        (["run=RUN", "experiment=smoke"], "experiment: expected not to be given beside run="),
+        (["run=RUN", "tune=true"], "tune: expected not to be given beside run="),
         (["policy=gready", "experiment=smoke"], "policy: expected one of hold, greedy"),
     ],
 )
@@ -245,19 +246,80 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("unfinished") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "rivals", stop)
+        patch.setattr(train, "validation", stop)
         patch.setattr(sys, "argv", ["train.py", *SMOKE, f"hydra.run.dir={folder}"])
         with pytest.raises(SystemExit):
             train.script()
-    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / ".step_000000000000.draft").mkdir(parents=True)
     return folder
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew_in_place(
+    unfinished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(unfinished, tmp_path / "a run")
+    begun = []
+
+    def stop(*arguments: object) -> None:
+        begun.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stop)
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={folder}"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        train.script()
+    assert stopped.value.code == 130
+    ((*_, left),) = begun
+    assert left is None  # nothing to go on from
+    told = f"stopped before the first checkpoint; `python train.py resume='{folder}'` begins anew"
+    assert capsys.readouterr().err.splitlines()[-1] == told
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_an_interrupt_while_the_modules_are_imported_is_one_line(
+    script: str, tmp_path: Path
+) -> None:
+    python, *rest = command(script)
+    told = [python, "-X", "importtime", *rest]  # a line on stderr for each module, once it is there
+    with subprocess.Popen(told, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as job:
+        assert job.stderr is not None
+        assert any("agents.stopping" in line for line in job.stderr)
+        time.sleep(0.2)  # the call that follows; torch alone takes longer
+        job.send_signal(signal.SIGINT)
+        said = [line for line in job.stderr if not line.startswith("import time:")]
+    assert (job.returncode, said) == (130, ["interrupted\n"])
+
+
+def test_a_refused_job_of_a_sweep_does_not_keep_the_others_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def start(folder: Path, config: dict[str, Any]) -> None:
+        ran.append(config["agent"]["gamma"])
+        raise InputError("nothing", "no more of this test", folder.name)
+
+    monkeypatch.setattr(train, "start_run", start)
+    sweep = ["-m", *SMOKE, "agent.gamma=1.9,0.9,1.8", f"hydra.sweep.dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *sweep])
+    with pytest.raises(SystemExit) as stopped:
+        train.script()
+    assert stopped.value.code == 2
+    assert ran == [0.9]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert ["gamma" in line for line in said] == [True, False, True]
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["resume=nowhere"], "resume: expected a run folder (with config.yaml), got 'nowhere'"),
-        (["resume=RUN"], "resume: expected a run folder with a checkpoint"),
         (["resume=RUN", "seed=1"], "seed: expected what the run was made with (0) beside resume="),
         (["resume=RUN", "fleet=large"], "fleet: expected what the run was made with ({"),
         (["resume=RUN", "-m"], "-m: expected one run at a time beside resume="),
@@ -272,14 +334,17 @@ def test_train_goes_on_only_with_the_same_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    filled = [o.replace("RUN", str(unfinished)) for o in overrides]
+    capsys.readouterr()  # what the fixture said
+    folder = shutil.copytree(unfinished, tmp_path / "run")
+    (folder / "checkpoints" / "step_000000000064").mkdir()
+    filled = [o.replace("RUN", str(folder)) for o in overrides]
     asked = [] if any(o.startswith("resume") for o in overrides) else [*SMOKE]
     monkeypatch.setattr(sys, "argv", ["train.py", *asked, *filled])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         train.script()
     assert stopped.value.code == 2
-    said = capsys.readouterr().err.removeprefix("interrupted\n")  # the fixture's
+    said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
 
