@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,16 +13,13 @@ import pytest
 from asking import JSON, TOKEN, Client, Json, new_service, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import fresh
 
 from agents.serve import http
 from agents.serve.access import is_loopback, read_token
-from agents.serve.book import Book
 from agents.serve.errors import FieldError
 from agents.serve.http import MAX_BODY_BYTES
 from agents.serve.runtime import Policy
 from agents.serve.service import Service
-from agents.serve.state import Memory, Paper, Regret, State
 
 
 @pytest.fixture(scope="module")
@@ -246,53 +242,3 @@ def test_beyond_loopback_a_token_is_needed(bundle: Path, host: str) -> None:
     assert not is_loopback(host)
     assert is_loopback("127.0.0.1")
     assert is_loopback("::1")
-
-
-def test_metrics_count_what_was_answered(bundle: Path, hours: list[Json]) -> None:
-    client = Client(new_service(bundle))
-    moves = 0
-    for snapshot in hours[:12]:
-        moves += len(client.decide(snapshot).json()["moves"])
-    client.send(b"{")
-    told = client.measured()
-    decided = sum(v for k, v in told.items() if k.startswith("fleet_decisions_total"))
-    assert decided == told["fleet_decide_seconds_count"] == 12
-    assert told["fleet_moves_total"] == moves
-    assert told['fleet_refusals_total{status="400"}'] == 1
-    name = json.loads((bundle / "manifest.json").read_text())["bundle"]
-    assert told[f'fleet_bundle{{bundle="{name}"}}'] == 1
-
-
-def test_metrics_tell_the_regret_and_whether_its_budget_is_spent(
-    bundle: Path, hours: list[Json]
-) -> None:
-    service = Service(lambda: fresh(bundle), simulated=True)
-    client = Client(service)
-    told = client.measured()
-    assert told["fleet_regret_usd"] == told["fleet_regret_spent"] == 0.0
-    regret = Regret(rule=Paper(Book({}, 7.5)), lead=((0.0, 0.0),), spent=True)
-    service.policy._memory = Memory(State(regret=regret))
-    told = client.measured()
-    assert (told["fleet_regret_usd"], told["fleet_regret_spent"]) == (7.5, 1.0)
-    for snapshot in hours[:3]:
-        regret_usd = client.decide(snapshot).json()["regret_usd"]
-        assert client.measured()["fleet_regret_usd"] == pytest.approx(regret_usd)
-
-
-def test_metrics_count_states_that_could_not_be_saved_through_an_exchange_of_bundles(
-    bundle: Path, hours: list[Json], tmp_path: Path
-) -> None:
-    service = Service(lambda: fresh(bundle, state=tmp_path), simulated=True)
-    client = Client(service)
-    client.decide(hours[0])
-    assert client.measured()["fleet_states_not_saved_total"] == 0
-    file = tmp_path / "state.json"
-    file.rename(tmp_path / "saved")
-    file.mkdir()  # no file can take its place
-    assert client.decide(hours[1]).status_code == 200
-    file.rmdir()
-    assert service.reload()
-    assert client.measured()["fleet_states_not_saved_total"] == 1
-    client.decide(hours[2])
-    assert client.measured()["fleet_states_not_saved_total"] == 1
-    assert {*os.listdir(tmp_path)} == {"state.json", "saved"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import logging
 import signal
@@ -200,7 +201,7 @@ def serve(options: argparse.Namespace) -> int:
         raise FieldError("--host", "a loopback address unless --token-file is given", options.host)
     log_json_lines()
     # the watch first, so that no change after the first load is missed
-    watch = Watch(options.bundle, lambda: metrics.reload())
+    watch = Watch(options.bundle, lambda: _reload(metrics))
     shadow = Shadow(options.shadow) if options.shadow else None
     service = Service(_loader(options), shadow, simulated=options.clock == "snapshot")
     metrics = Metrics(service)
@@ -212,6 +213,7 @@ def serve(options: argparse.Namespace) -> int:
         timeout_graceful_shutdown=DRAIN_S,
     )
     listening = listen(options.host, options.port)
+    freeze()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn drains and then raises the signal again: this makes that a normal end
         signal.signal(number, lambda *_: sys.exit(0))
@@ -224,6 +226,21 @@ def serve(options: argparse.Namespace) -> int:
     finally:
         watch.stop()
     return 0
+
+
+def _reload(metrics: Metrics) -> None:
+    metrics.reload()
+    freeze()
+
+
+def freeze() -> None:
+    """Keep the collector of garbage from what stays: bundle, code and application.
+
+    It would walk them every few decisions, for a fifth of what one on 4,096 rigs takes. What an
+    earlier bundle left behind is freed first."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _loader(options: argparse.Namespace) -> Callable[[], Policy]:
