@@ -6,11 +6,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from env.errors import InputError
 from env.market_spec import FILES
 from env.scenario import Scenario, build_scenario
 
@@ -51,21 +49,11 @@ def world_seeds(split: Split, count: int, run_seed: int = 0) -> list[int]:
 
 def make_scenario(config: WorldConfig, split: Split) -> Scenario:
     """The scenario on the market's part for this split; its seeds come from `world_seeds`."""
-    check_device(config.device)
     replayed = config.market.get("kind") == "replay"
     market = {**config.market, "split": split.value} if replayed else config.market
     return build_scenario(
         config.fleet, config.network, market, config.objective, config.horizon, config.device
     )
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that torch does not know or this machine does not have."""
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        here = "cpu or cuda" if torch.cuda.is_available() else "cpu"
-        raise InputError("device", f"a device of this machine ({here})", name) from error
 
 
 def absolute_files(market: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from env.errors import InputError
+from env.errors import InputError, NoSuchKeyError
 from env.hardware import FleetSpec, GpuModel, RigGroup, Site
 from env.parsing import (
     CONFIG_DIR,
@@ -242,7 +242,11 @@ def load_network(name: str) -> Network:
 def load_networks(selection: str | Mapping[str, Any]) -> tuple[Network, ...]:
     """The networks of a preset of `configs/network`, or of `{"names": [...]}`; *off* is implied."""
     data = preset("network", selection) if isinstance(selection, str) else selection
-    names = data.get("names") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping):
+        raise InputError("network", "the name of a preset, or {'names': [...]}", data)
+    if unknown := [key for key in data if key != "names"]:
+        raise NoSuchKeyError(f"network.{unknown[0]}")
+    names = data.get("names")
     if not isinstance(names, list | tuple) or not names or len(set(names)) != len(names):
         raise InputError("network.names", "a list of different network names, not empty", names)
     networks = tuple(load_network(str(name)) for name in names)

@@ -13,6 +13,17 @@ class InputError(ValueError):
         super().__init__(f"{where}: expected {expected}, got {got!r}")
         self.parts = (where, expected, got)
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, object]]:
+    def __reduce__(self) -> tuple[type[InputError], tuple[object, ...]]:
         """Cross process borders whole, as sweeps need."""
         return type(self), self.parts
+
+
+class NoSuchKeyError(InputError):
+    """A key that nothing reads, mostly a misspelt one."""
+
+    def __init__(self, where: str) -> None:
+        ValueError.__init__(self, f"{where}: no such key")
+        self.where = where
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[object, ...]]:
+        return type(self), (self.where,)

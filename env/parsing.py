@@ -10,10 +10,13 @@ import pydantic
 import yaml
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
-from env.errors import InputError
+from env.errors import InputError, NoSuchKeyError
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 STRICT = ConfigDict(extra="forbid", frozen=True)  # of every class that is read from YAML
+
+_NOT_A_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's names
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 T = TypeVar("T")
 
@@ -37,8 +40,14 @@ def parse(kind: type[T], data: object, where: str) -> T:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
-        expected = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{where}: {path}" if path else where, expected, first["input"]) from None
+        place = f"{where}: {path}" if path else where
+        if first["type"] in _NOT_A_KEY:
+            raise NoSuchKeyError(place) from None
+        if first["type"] in _MISSING:  # pydantic gives all that stands around it as its input
+            raise InputError(place, "a value", None) from None
+        raise InputError(
+            place, first["msg"].removeprefix("Input should be "), first["input"]
+        ) from None
 
 
 def read_yaml(path: Path) -> Any:

@@ -21,6 +21,7 @@ from env.rules import OFF, Economics, Rules, build_rules, total_vol, work_of
 from env.terms import rule_table
 
 BURN_IN_H = 336
+LONGEST_H = 100_000  # assumption: 11 years; nobody plans for longer, and memory grows with it
 START_DAYS = 365  # episodes start on a random day of the year after the catalogue's date
 
 
@@ -86,7 +87,9 @@ def build_scenario(
     """Build and validate a scenario from presets or mappings; raises InputError naming the key."""
     if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
         raise InputError("horizon", "a whole number of hours above 0", horizon)
-    place = torch.device(device)
+    if horizon > LONGEST_H:
+        raise InputError("horizon", f"at most {LONGEST_H} hours", horizon)
+    place = usable_device(device)
     gpus, sites, tokens = catalog.load_gpus(), catalog.load_sites(), catalog.load_tokens()
     economics = catalog.parse(
         Economics, catalog.preset("catalog", "economics"), "catalog/economics.yaml"
@@ -143,6 +146,16 @@ def build_scenario(
         horizon_h=built.horizon_h,
         device=place,
     )
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device; InputError where torch does not know it or this machine does not have it."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        here = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise InputError("device", f"a device of this machine ({here})", str(device)) from None
+    return torch.device(device)
 
 
 def _check_references(network: Network, gpus: Mapping[str, Any], tokens: Mapping[str, Any]) -> None:

@@ -193,13 +193,14 @@ def network_error(tmp_path: Path, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"colour": "blue"}, ("mine.yaml: colour",)),
+        ({"colour": "blue"}, ("mine.yaml: colour: no such key",)),
         ({"target_margin": 1.5}, ("mine.yaml: target_margin", "1.5")),
         ({"kind": "famous"}, ("mine.yaml: kind", "'famous'")),
         ({"work": {"kind": "speed"}}, ("mine.yaml: work.kind", "'speed'")),
         ({"demand": {"kind": "lease", "price_per_work_h": -1}}, ("demand.price_per_work_h", "-1")),
         ({"demand": {"kind": "lease", "price_per_work_h": "cheap"}}, ("price_per_work_h", "cheap")),
-        ({"commitment": {"burn": 1}}, ("mine.yaml: commitment.burn",)),
+        ({"commitment": {"burn": 1}}, ("mine.yaml: commitment.burn: no such key",)),
+        ({"work": {}}, ("mine.yaml: work.kind: expected a value, got None",)),
     ],
 )
 def test_a_wrong_network_is_one_line_that_names_file_and_key(
@@ -241,6 +242,8 @@ def test_a_price_must_be_a_positive_finite_number(number: float) -> None:
         ({"names": []}, r"network\.names: .*not empty"),
         ({"names": ["akash", "akash"]}, r"network\.names: .*different"),
         ({"names": ["golem"]}, "network: .*akash.*'golem'"),
+        ({"names": ["akash"], "foo": 1}, r"^network\.foo: no such key$"),
+        (["akash"], r"^network: expected the name of a preset, or .*'names'.*, got \['akash'\]$"),
         ({"names": ["nowhere/mine.yaml"]}, r"nowhere/mine\.yaml: .*no such file"),
     ],
 )

@@ -204,9 +204,12 @@ def test_stepping_before_reset_is_refused() -> None:
         ({"networks": {"names": ["doge"]}}, "network: expected a path .* got 'doge'"),
         ({"networks": {"names": ["vast", "vast"]}}, "network.names: expected a list of different"),
         ({"objective": "greed"}, "objective: expected one of .*profit.*, got 'greed'"),
-        ({"objective": {"kind": "profit", "x": 1}}, "objective: x: expected Unexpected keyword"),
+        ({"objective": {"kind": "profit", "x": 1}}, "objective: x: no such key"),
         ({"horizon": 0}, "horizon: expected a whole number of hours above 0, got 0"),
         ({"horizon": 1.5}, "horizon: expected a whole number of hours above 0, got 1.5"),
+        ({"horizon": 10_000_000}, "horizon: expected at most 100000 hours, got 10000000"),
+        ({"device": "banana"}, "device: expected a device of this machine"),
+        ({"device": "cuda:99"}, "device: expected a device of this machine"),
     ],
 )
 def test_wrong_arguments_name_the_key(arguments: dict[str, Any], message: str) -> None:

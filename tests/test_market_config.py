@@ -35,7 +35,7 @@ def test_hydra_and_the_plain_loader_read_a_preset_alike() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("alt_loadign: 0.5", "market: alt_loadign: expected"),
+        ("alt_loadign: 0.5", "market: alt_loadign: no such key"),
         ("alt_loading: 1.5", "market: alt_loading: expected"),
         ("regimes: {bear: 1}", "market: regimes.bear: expected"),
         ("kind: history", "market: expected one of replay, synthetic, got 'history'"),
