@@ -53,6 +53,15 @@ def test_a_network_is_full_with_the_rigs_on_it_and_those_on_their_way() -> None:
     assert {one.guardrail for one in acted} == {"max_network_share"}
 
 
+def test_a_fleet_that_stands_on_one_network_is_not_told_that_it_is_full() -> None:
+    together = by_hand([{"on": "a"}, {"on": "a"}], {"a": {}, "b": {}})[0]
+    for g in (Guardrails(), Guardrails(max_network_rigs={"b": 1}, max_network_share=0.9)):
+        none, acted = full(together, None, g)
+        assert not none[0] or g.max_network_share < 1.0
+        assert all(one.network != "a" or g.max_network_share < 1.0 for one in acted)
+    assert full(together, np.array([0, 1, 0]), Guardrails(max_network_rigs={"a": 2}))[1] == ()
+
+
 def test_closing_leaves_the_snapshot_as_it_was() -> None:
     snapshot = three(c={"open": 0.0})
     assert close(snapshot, np.array([False, False, True, False])) is snapshot

@@ -44,10 +44,13 @@ def closings(
 def full(
     snapshot: Snapshot, arriving: Ints | None, g: Guardrails
 ) -> tuple[Bools, tuple[Acted, ...]]:
-    """(the networks at which a fleet has as many rigs as it may [N], what acted); arriving [N]:
-    rigs that were ordered there and have not moved yet."""
+    """(the networks at which a fleet has as many rigs as a cap lets it [N], what acted); arriving
+    [N]: rigs that were ordered there and have not moved yet."""
+    rigs, networks = snapshot.work.shape
+    if g.max_network_share >= 1.0 and not g.max_network_rigs:
+        return np.zeros(networks, bool), ()
     places = room(snapshot, arriving, g)
-    none = places.left <= 0
+    none = (places.left <= 0) & (np.array(places.cap) < rigs)
     told = tuple(
         _closed(snapshot, n, places.limit[n], f"{places.cap[n]} rigs there at most")
         for n in np.flatnonzero(none & (snapshot.on("open") > 0)).tolist()
