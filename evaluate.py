@@ -20,13 +20,14 @@ from omegaconf import DictConfig
 
 from agents.bundled import bundle_of, bundled
 from agents.cli import EarlierRun, earlier_run, guarded
-from agents.config import load_config
+from agents.config import Config, load_config
 from agents.evaluation import compare, known_rule, one_rule, rivals, trained
 from agents.stopping import leave_in_order
 from agents.terminal import plain_warnings, show_rules, show_table, status
 from agents.verdict import judge, shadow_log
 from agents.worlds import Split, make_scenario
 from env.catalog import CONFIG_DIR
+from env.scenario import Scenario
 from train import REFUSED, plain
 
 
@@ -44,6 +45,10 @@ def run_job(
         learned, steps = trained(config, test, earlier.folders, earlier.seeds)
     else:
         learned, part = bundled(bundle, test), part / "bundle"
+    if not (learned or rule or only_tune):
+        print(
+            f"comparing the rules alone, without run=, bundle= or policy=, {_extent(config, test)}"
+        )
     tuned = rivals(config, print)
     if only_tune:
         show_rules(tuned)
@@ -53,6 +58,11 @@ def run_job(
         summary = compare(config, test, subject, tuned, folder / part, say, rules, steps)
     show_table(summary)
     print(f"report: {folder / part / 'report.html'}")
+
+
+def _extent(config: Config, test: Scenario) -> str:
+    worlds, rigs, hours = config.evaluation.worlds, test.rig_count, test.horizon_h
+    return f"in {worlds} worlds of {rigs} rigs and {hours} hours"
 
 
 def main() -> None:
@@ -79,10 +89,10 @@ def main() -> None:
 
 def script() -> None:
     """The command line: exit codes are those of `guarded`."""
-    leave_in_order()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it finds wrong; we make it one line
     guarded(main, also=REFUSED)
 
 
 if __name__ == "__main__":
+    leave_in_order()
     script()

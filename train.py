@@ -113,10 +113,10 @@ def plain(composed: DictConfig) -> dict[str, Any]:
 
 def script() -> None:
     """The command line: exit codes are those of `guarded`."""
-    leave_in_order()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it finds wrong; we make it one line
     guarded(main, also=REFUSED)
 
 
 if __name__ == "__main__":
+    leave_in_order()
     script()

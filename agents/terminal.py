@@ -33,6 +33,10 @@ def plain_warnings() -> None:
             print(f"warning: {text}", file=sys.stderr)
 
     warnings.showwarning = show
+    # joblib's comment on results that nobody fetched: whoever stopped the scoring knows
+    warnings.filterwarnings(
+        "ignore", r"(\d+| Additionally, \d+) tasks (have been succ|which were st)"
+    )
 
 
 @contextmanager

@@ -189,6 +189,48 @@ def test_a_rule_alone_is_scored_beside_the_opponent_and_hold(
     assert summary["subject"] == ["greedy"]
 
 
+def test_rules_alone_are_said_to_be_compared_before_it_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise InputError("nothing", "no more of this test", None)
+
+    monkeypatch.setattr(evaluate, "rivals", stop)
+    arguments = ["evaluate.py", "experiment=smoke", f"hydra.run.dir={tmp_path}"]
+    for more, told in (([], True), (["policy=greedy"], False), (["tune=true"], False)):
+        monkeypatch.setattr(sys, "argv", [*arguments, *more])
+        with pytest.raises(SystemExit):
+            evaluate.script()
+        said = capsys.readouterr().out
+        assert said.startswith("comparing the rules alone") == told
+        assert ("in 8 worlds of 8 rigs and 48 hours" in said) == told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="sends signals")
+@pytest.mark.parametrize(
+    ("sent", "code", "told"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "")],
+)
+def test_scoring_that_is_stopped_leaves_no_workers_and_no_warnings(
+    sent: signal.Signals, code: int, told: str, tmp_path: Path
+) -> None:
+    asked = command("evaluate.py", "experiment=smoke", "evaluation.worlds=8192")
+    with subprocess.Popen(
+        asked,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as job:
+        assert job.stdout is not None
+        assert any("worlds done" in line for line in job.stdout)  # so the workers are there
+        os.killpg(job.pid, sent)  # as a terminal and a job scheduler do
+        _, said = job.communicate(timeout=60)  # until the workers, who share it, are gone too
+    assert (job.returncode, said) == (code, told)
+
+
 def test_the_rules_of_a_scenario_can_be_tuned_without_scoring_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
