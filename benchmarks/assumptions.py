@@ -8,6 +8,7 @@ list cannot disagree with the values. A test fails while the file is not up to d
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -95,4 +96,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     PAGE.write_text(page())

@@ -8,7 +8,7 @@ both in USD per rig-day, and the seconds they took.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from time import perf_counter
 
 import torch
@@ -47,5 +47,8 @@ def measure(worlds: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    measure(*(numbers + [32, 8][len(numbers) :]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("worlds", type=int, nargs="?", default=32)
+    parser.add_argument("steps", type=int, nargs="?", default=8, help="of tightening the bound")
+    given = parser.parse_args()
+    measure(given.worlds, given.steps)

@@ -11,6 +11,7 @@ lies between it and its bound is looseness or a better plan.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -142,5 +143,8 @@ def main(worlds: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    main(*(numbers + [32, 4][len(numbers) :]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("worlds", type=int, nargs="?", default=32)
+    parser.add_argument("rounds", type=int, nargs="?", default=4, help="of planning")
+    given = parser.parse_args()
+    main(given.worlds, given.rounds)

@@ -10,6 +10,7 @@ must be refused. Client and service share the machine. Prints one line of JSON.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import json
@@ -206,8 +207,9 @@ async def main(bundle: Path, seconds: float, connections: int) -> None:
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    if not 1 <= len(asked) <= 3:
-        raise SystemExit(__doc__)
-    seconds_s, count = (*asked[1:], *("60", "8")[len(asked) - 1 :])
-    asyncio.run(main(Path(asked[0]), float(seconds_s), int(count)))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("seconds", type=float, nargs="?", default=60.0)
+    parser.add_argument("connections", type=int, nargs="?", default=8)
+    given = parser.parse_args()
+    asyncio.run(main(given.bundle, given.seconds, given.connections))

@@ -53,8 +53,8 @@ def read_series(
 ) -> tuple[pd.DatetimeIndex, dict[str, Floats]]:
     """The rows' times and the columns of `names` (above 0, NaN where empty), those in the file."""
     table = read_table(file, key)
+    columns = _columns(table, file, names, what)  # before the dates, which a long table repeats
     times = read_times(table, file)
-    columns = _columns(table, file, names, what)
     return times, {n: _numbers(table[c], times, file, zero_is_missing) for n, c in columns.items()}
 
 
@@ -110,7 +110,8 @@ def _columns(
         if name is not None and table[column].notna().any():
             found[name] = column
     if not found:
-        expected = f"a column of {what} for one of {', '.join(names)}"
+        wide = "beside `date` or `timestamp`, one row a date"
+        expected = f"a column of {what} for one of {', '.join(names)}, {wide}"
         raise InputError(file, expected, list(map(str, table.columns))[:8])
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from functools import cache
 
 import pytest
@@ -108,3 +110,17 @@ def test_an_assumption_is_listed_under_its_dotted_key() -> None:
         Assumption("Risk.rate", "2.0", "assumption: twice"),
         Assumption("_SHARE", "0.8", "assumption"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (CONFIGS.parent / "benchmarks").glob("[a-z]*.py"))
+)
+def test_every_benchmark_says_what_it_does_when_asked(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, f"benchmarks.{name}", raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {name}")

@@ -214,6 +214,10 @@ def test_the_recorded_spot_market_is_held_as_often_as_recorded(tmp_path: Path) -
 # what cannot be used
 
 
+def long_table() -> pd.DataFrame:
+    return posted()[["date", "h100_sxm"]].melt("date", var_name="gpu_model", value_name="price")
+
+
 def posted_with(**changes: Any) -> pd.DataFrame:
     return posted().assign(**changes)
 
@@ -228,6 +232,11 @@ def posted_with(**changes: Any) -> pd.DataFrame:
         (posted_with(H100_SXM=1.0), "H100_SXM: expected one column for h100_sxm, got 'two'"),
         (posted_with(date="soon"), "date: expected dates such as 2024-01-31, got 'soon'"),
         (posted()[["date", "voodoo"]], "expected a column of rents for one of rtx_3060, rtx_3080"),
+        (long_table(), "`date` or `timestamp`, one row a date, got ['date', 'gpu_model', 'price']"),
+        (
+            long_table().drop(columns="date").assign(provider="x"),
+            "expected a column of rents for one of rtx_3060",
+        ),
         (posted().iloc[::-1], "date: expected increasing dates without duplicates"),
         (
             posted().assign(date=pd.date_range("2026-01-01", periods=DAYS)),
