@@ -17,7 +17,7 @@ import numpy as np
 from agents.serve.accounting import Rule, account
 from agents.serve.bundle import Bundle, read_bundle
 from agents.serve.guardrails import clip
-from agents.serve.limits import Guardrails, settings
+from agents.serve.limits import SLACK_H, Guardrails, settings
 from agents.serve.model import Model, remember
 from agents.serve.runtime import Decision, Policy
 from agents.serve.snapshot import Ints, Snapshot, parse
@@ -142,7 +142,7 @@ def _check_moves(
         assert np.isfinite(seen.rigs[r]).all()
         stood_h, waits_h = seen.of("tenure_h")[r], seen.of("provisioning_h")[r]
         assert waits_h <= 0
-        assert stood_h <= 0 or stood_h >= g.min_dwell_h
+        assert stood_h <= 0 or stood_h >= g.min_dwell_h - SLACK_H
         gain_h, entry = worth.gain_usd_h[r, n], worth.entry_usd[r, n]
         assert gain_h >= 0
         assert entry <= g.max_payback_h * gain_h

@@ -82,11 +82,21 @@ def test_a_rig_whose_network_is_missing_for_a_while_keeps_its_place_unpaid_and_u
     found = after(book, two_rigs(), [B, 0], absent="away")
     assert found.place == book.place
     assert found.usd == pytest.approx(3.0)
-    at, known, waits = standing(book.place, two_rigs(), {"away"})
+    at, known, waits, left = standing(book.place, two_rigs(), {"away"})
+    assert left == {}
     assert at.tolist() == [2, 1]  # it counts as off meanwhile
     assert known.tolist() == [True, True]
     assert waits.tolist() == [True, False]
     assert after(found, two_rigs(), [B, 0]).place["rig-0"] == "b"  # no longer waited for
+
+
+def test_rigs_that_are_left_out_with_their_network_keep_their_places() -> None:
+    """Whoever sends no row of a network cannot send the rigs that really stand there."""
+    book = Book({"rig-0": "a", "rig-1": "b", "rig-2": "b"})
+    found = after(book, two_rigs(), [0, 0], absent="away")
+    assert found.place == book.place
+    assert found.usd == pytest.approx(1.0 + 3.0)
+    assert after(book, two_rigs(), [0, 0]).place == {"rig-0": "a", "rig-1": "b"}
 
 
 @pytest.mark.parametrize("fault", ["closed", "not eligible", "unknown cost"])

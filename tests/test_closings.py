@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from served import LOOSE, Json, ask, fresh, later, recorded
-from snapshots import by_hand
+from snapshots import Rig, by_hand
 
 from agents.serve.closings import close, closings, full
 from agents.serve.guardrails import Guardrails
@@ -34,10 +35,23 @@ def test_what_is_denied_down_unknown_or_without_facts_is_closed_and_told_once() 
         ("down", "b is not entered: it is down"),
         ("min_history_h", "c is not entered: it is known for 2.0 h of 6"),
     ]
+    shut, acted = closings(snapshot, barred, np.zeros(4), replace(g, deny=()))
+    assert shut.tolist() == [True, True, True, False]
+    text = "no network is entered: known for 0.0 h of 6 at most"
+    assert [one.text for one in acted] == [text, "b is not entered: it is down"]
     shut, acted = closings(snapshot, ~barred, history_h, g)
     assert shut.all()
     assert acted == ()  # feeds have told of them
     assert closings(three(a={"open": 0.0}), barred, np.full(4, 9.0), g)[1] == ()  # closed anyway
+
+
+def test_what_no_rig_could_have_entered_is_closed_and_not_told_of() -> None:
+    rigs: list[Rig] = [{"on": "a", "work": {"c": 0.0}}, {"on": "a", "work": {"c": 0.0}}]
+    snapshot = by_hand(rigs, {name: {"estimate_usd": 1.0} for name in "abc"})[0]
+    g = Guardrails(deny=("a", "b", "c"), min_history_h=0.0)
+    shut, acted = closings(snapshot, np.zeros(4, bool), np.full(4, 9.0), g)
+    assert shut.tolist() == [True, True, True, False]
+    assert [one.network for one in acted] == ["b"]
 
 
 def test_a_network_is_full_with_the_rigs_on_it_and_those_on_their_way() -> None:

@@ -86,6 +86,26 @@ def test_what_cannot_be_done_is_a_hold(order: int, why: str) -> None:
     assert [(one.guardrail, one.text) for one in acted] == [("legal", why)]
 
 
+def test_a_rig_whose_order_is_on_its_way_is_given_no_other() -> None:
+    on_way, since_h = np.array([True, False]), np.array([2.0, np.inf])
+    out, acted = admit([B, B], FREE, on_way=on_way, since_move_h=since_h)
+    assert out == [0, B]
+    text = "rig-0 holds and does not move to b: ordered 2.0 h ago and not seen there yet, of 6"
+    assert [(one.guardrail, one.text) for one in acted] == [("max_gap_h", text)]
+
+
+def test_where_no_limit_binds_a_network_has_room_for_all() -> None:
+    assert admit([B], FREE, arriving=np.array([0, 1, 0, 0])) == ([B], ())
+
+
+def test_calls_a_little_early_do_not_cost_an_hour_of_dwell_or_history() -> None:
+    g = replace(FREE, min_dwell_h=6.0, min_history_h=6.0)
+    early_h = 5.95
+    assert admit([B], g, since_move_h=np.array([early_h]), history_h=np.full(4, early_h))[0] == [B]
+    assert admit([B], g, since_move_h=np.array([5.9]))[0] == [0]
+    assert admit([B], g, history_h=np.full(4, 5.9))[0] == [0]
+
+
 def test_nothing_moves_to_a_network_that_is_down_and_no_rig_that_is_down_moves() -> None:
     networks = {**PAYS, "c": {"estimate_usd": 3.0, "up": 0.0}}
     snapshot, _ = by_hand([{"on": "a"}, {"on": "a", "up": 0.0}, {"on": "a"}], networks)

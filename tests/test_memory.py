@@ -170,7 +170,9 @@ def test_a_rig_that_was_ordered_to_move_dwells(bundle: Path) -> None:
 
 def test_another_snapshot_of_the_same_time_orders_nothing(bundle: Path) -> None:
     """So that no order of the first answer is forgotten by the limits on moves and dwell."""
-    policy = fresh(bundle, Hostile("random", 3), max_payback_h=1e9, **LOOSE)
+    graph = Sleeping()
+    graph.awake = True
+    policy = fresh(bundle, graph, max_payback_h=1e9, **LOOSE)
     first, *_ = recorded(bundle)
     orders = ask(policy, first).orders
     assert orders

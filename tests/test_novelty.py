@@ -184,14 +184,19 @@ def hour(**rig: float) -> tuple[Snapshot, Floats]:
     return replace(snapshot, market=values), memory
 
 
-def test_a_hand_made_hour_is_as_far_as_its_ranges_say() -> None:
-    training = {
+def wide() -> dict[str, Any]:
+    """Ranges in which only a fleet's size and a new network's token can lie outside."""
+    return {
         "worlds": 1,
         "hours": 1,
         "fleet": {key: [-100.0, 100.0] for key in OF_FLEET} | {"rigs": [-2.0, 2.0]},
         "any": {key: [-100.0, 100.0] for key in OF_NETWORKS} | {"token_trend": [-0.5, 0.5]},
         "networks": {"akash": {key: [-100.0, 100.0] for key in OF_NETWORKS}},
     }
+
+
+def test_a_hand_made_hour_is_as_far_as_its_ranges_say() -> None:
+    training = wide()
     snapshot, memory = hour()
     assert Training(training).distance(snapshot, memory)[0] == pytest.approx(np.log(4) / 2)
     memory[4] *= 4.0  # the 168-hour averages of the tokens' prices
@@ -211,8 +216,8 @@ def share_losing(snapshot: Snapshot, memory: Floats) -> float:
 
 
 def test_the_losing_share_is_that_of_the_running_rigs_paid_less_than_their_energy() -> None:
-    # each of akash's is paid 3 * 0.2 * (1 - 0.1) * 30 / (30 + 15) = 0.36 USD/h
-    akash = {"estimate_usd": 0.2, "lockup": 0.1, "outside_work": 30.0, "load": 0.5}
+    # each of akash's is paid 3 * 0.2 * (1 - 0.1) * 36 / (36 + 18) = 0.36 USD/h
+    akash = {"estimate_usd": 0.2, "lockup": 0.1, "outside_work": 36.0, "load": 0.5}
     at = {"on": "akash", "work": {"akash": 3.0}, "owned": 1.0, "power_kw": 2.0}
     down = {"on": "render", "owned": 1.0, "power_kw": 2.0, "tariff_usd_kwh": 9.0}
     rigs = [
@@ -221,11 +226,13 @@ def test_the_losing_share_is_that_of_the_running_rigs_paid_less_than_their_energ
         at | {"tariff_usd_kwh": 0.37, "owned": 0.0},  # the lessor pays
         at | {"tariff_usd_kwh": 0.37, "up": 0.0},
         at | {"tariff_usd_kwh": np.nan},
+        at | {"tariff_usd_kwh": 0.37, "work": {"akash": 0.0}},  # whose work nobody knows
+        at | {"tariff_usd_kwh": 0.37, "lease_usd_h": 0.38},
         down,
         down | {"on": "off"},
     ]
     snapshot, memory = by_hand(rigs, {"akash": akash, "render": {"up": 0.0}})
-    assert share_losing(snapshot, memory) == 1 / 4
+    assert share_losing(snapshot, memory) == 1 / 5
 
 
 def test_no_share_of_a_fleet_that_is_switched_off_is_losing() -> None:
@@ -243,7 +250,10 @@ def test_on_lived_worlds_the_losing_share_is_the_accountings() -> None:
             at = snapshot.assignment
             runs = (snapshot.of("up") > 0) & (snapshot.on("up")[at] > 0)
             runs &= at < len(snapshot.network_names) - 1
-            shares.append((valued(snapshot).paid_usd_h < 0).sum() / runs.sum())
+            fee = ("owned", "power_kw", "tariff_usd_kwh")
+            energy_usd_h = np.prod([snapshot.of(c) for c in fee], 0) * snapshot.on("load")[at]
+            losing = (valued(snapshot).paid_usd_h < 0) & (snapshot.of("lease_usd_h") < energy_usd_h)
+            shares.append(losing.sum() / runs.sum())
             assert found[k] == shares[-1]
         world.step(BreakEven()(world.observe()))
     assert max(shares) > 0
@@ -254,6 +264,18 @@ def test_a_bundle_that_tells_no_range_of_losing_has_the_least_one() -> None:
     told = part | {"fleet": {k: v for k, v in part["fleet"].items() if k != "losing"}}
     snapshot, memory = hour(owned=1.0, power_kw=1.0, tariff_usd_kwh=1.0)
     assert Training(told).distance(snapshot, memory) == (2.0, "losing is 1, range -0.5 to 0.5")
+
+
+def test_a_network_that_is_denied_is_judged_no_further_though_it_works() -> None:
+    ranges_ = wide()
+    ranges_["fleet"]["working"] = [0.8, 1.2]  # both are up and open
+    training, (snapshot, memory) = Training(ranges_), hour()
+    memory[4] *= 4.0
+    far, of = training.distance(snapshot, memory)
+    assert far > 1
+    assert "token_trend of new" in of
+    assert training.distance(snapshot, memory, deny=("another",)) == (far, of)
+    assert training.distance(snapshot, memory, deny=("new",))[0] <= 1
 
 
 def test_what_has_no_number_or_is_closed_is_not_judged() -> None:

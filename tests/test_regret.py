@@ -36,6 +36,7 @@ def found(place: dict[str, str], *absent: str) -> Fleet:
         ({"rig-0": "b", "rig-1": "b"}, True),
         ({"rig-0": "a"}, True),  # rig-1 is new to it
         ({**REAL, "gone": "a"}, True),
+        ({}, False),  # it begins where the real one is
     ],
 )
 def test_a_fleet_is_apart_when_it_has_other_rigs_or_they_stand_elsewhere(

@@ -19,11 +19,11 @@ from snapshots import by_hand
 
 from agents.serve.book import Book
 from agents.serve.errors import FieldError
+from agents.serve.limits import SLACK_H
 from agents.serve.state import (
     FORGET_H,
     HOUR_S,
     RECENT_S,
-    SLACK_S,
     Feed,
     Memory,
     Moves,
@@ -166,12 +166,12 @@ def test_however_often_it_asks_no_hour_less_the_slack_has_more_moves(
 
 
 @given(
-    late=st.lists(st.floats(-SLACK_S / 2, SLACK_S / 2, exclude_min=True), min_size=2, max_size=20)
+    late=st.lists(st.floats(-SLACK_H / 2, SLACK_H / 2, exclude_min=True), min_size=2, max_size=20)
 )
 def test_an_hourly_loop_that_is_not_punctual_moves_as_many_as_one_that_is(
     late: list[float],
 ) -> None:
-    made = asked([hour * HOUR_S + s for hour, s in enumerate(late)], 4)
+    made = asked([(hour + h) * HOUR_S for hour, h in enumerate(late)], 4)
     assert [n for _, n in made] == [4] * len(late)
 
 

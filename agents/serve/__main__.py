@@ -56,6 +56,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     it has gone without."""
     parser = _parser(arguments[:1] == ["http"])
     options, left = parser.parse_known_args(arguments)
+    left = [argument for argument in left if argument != "--"]
     late = len(left) == 1 and (left == ["-"] or not left[0].startswith("-"))
     if late and options.run is _decide and options.snapshot is None:
         options.snapshot = left.pop()

@@ -41,6 +41,7 @@ class Standing(NamedTuple):
     at: Ints  # [R] network; where the rig really is if that is unknown, `off` for one that waits
     known: Bools  # [R] whether the book has the rig
     waits: Bools  # [R] whether it stands on a network that the snapshot lacks for a while
+    left: Mapping[str, str]  # rig -> network, of those that the snapshot lacks meanwhile too
 
 
 def standing(
@@ -49,7 +50,8 @@ def standing(
     """The places of a book, rig -> network, in the order of a snapshot.
 
     absent: networks that the snapshot lacks and that are waited for; a rig on one keeps its place.
-    On any other that is not there, it stands where the real rig does.
+    On any other that is not there, it stands where the real rig does. Rigs that really stand on a
+    network without a row are left out with it, so the book keeps the places of those too.
     """
     index: dict[str | None, int] = dict.fromkeys(absent, _WAITS)
     index |= {name: n for n, name in enumerate(snapshot.network_names)}
@@ -59,7 +61,9 @@ def standing(
     known, waits = at != _NEW, at == _WAITS
     at = np.where(at < 0, snapshot.assignment, at)
     at[waits] = len(snapshot.network_names) - 1
-    return Standing(at, known, waits)
+    here = {*snapshot.rig_names} if absent else ()
+    left = {rig: network for rig, network in place.items() if rig not in here} if absent else {}
+    return Standing(at, known, waits, left)
 
 
 def placed(book: Book, snapshot: Snapshot) -> Snapshot:
@@ -98,7 +102,7 @@ def step(
     usd -= float(cost[moves].sum())
     after = seen.assignment.copy()
     after[rig[moves]] = there[moves]
-    place = named(seen, after)
+    place = {**stands.left, **named(seen, after)}
     for r in stands.waits.nonzero()[0].tolist():
         place[seen.rig_names[r]] = book.place[seen.rig_names[r]]
     return Book(place, usd)

@@ -21,7 +21,7 @@ def closings(
     snapshot: Snapshot, barred: Bools, history_h: np.ndarray, g: Guardrails
 ) -> tuple[Bools, tuple[Acted, ...]]:
     """(the networks that no fleet may enter [N], what acted): those on the deny list, those that
-    are down, and those not known for long enough.
+    are down, and those not known for long enough. Told is what some rig might have entered.
 
     barred [N]: of missing or old facts, which were told of already. history_h [N]: for which the
     averages have been fed.
@@ -30,7 +30,11 @@ def closings(
     down = ~(snapshot.on("up") > 0)
     new = ~known_for_long(history_h, g)
     told = []
-    for n in np.flatnonzero((denied | down | new) & ~barred & (snapshot.on("open") > 0)).tolist():
+    if new[:-1].all() and len(new) > 1:
+        hours = f"known for {history_h[:-1].max():.1f} h of {g.min_history_h:g} at most"
+        told.append(Acted("min_history_h", None, None, f"no network is entered: {hours}"))
+    concerned = (denied | down | new & bool(not told)) & ~barred & enterable(snapshot)
+    for n in np.flatnonzero(concerned).tolist():
         if denied[n]:
             told.append(_closed(snapshot, n, "deny", "it is on the deny list"))
         elif down[n]:
@@ -46,16 +50,22 @@ def full(
 ) -> tuple[Bools, tuple[Acted, ...]]:
     """(the networks at which a fleet has as many rigs as a cap lets it [N], what acted); arriving
     [N]: rigs that were ordered there and have not moved yet."""
-    rigs, networks = snapshot.work.shape
     if g.max_network_share >= 1.0 and not g.max_network_rigs:
-        return np.zeros(networks, bool), ()
+        return np.zeros(len(snapshot.network_names), bool), ()
     places = room(snapshot, arriving, g)
-    none = (places.left <= 0) & (np.array(places.cap) < rigs)
+    none = places.left <= 0
     told = tuple(
         _closed(snapshot, n, places.limit[n], f"{places.cap[n]} rigs there at most")
-        for n in np.flatnonzero(none & (snapshot.on("open") > 0)).tolist()
+        for n in np.flatnonzero(none & enterable(snapshot)).tolist()
     )
     return none, told
+
+
+def enterable(snapshot: Snapshot) -> Bools:
+    """The networks that are open and that a rig which stands elsewhere could work on, [N]."""
+    able = snapshot.work > 0
+    able[np.arange(len(able)), snapshot.assignment] = False
+    return able.any(0) & (snapshot.on("open") > 0)
 
 
 def close(snapshot: Snapshot, which: Bools) -> Snapshot:

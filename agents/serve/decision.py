@@ -87,7 +87,7 @@ def why_held(
         if one.rig is not None:
             of_rig.setdefault(one.rig, one.text)
         elif one.network is None:
-            default = one.text
+            default = verdict.reason if verdict.source == HOLD else one.text
         elif one.guardrail in FEEDS:
             of_network.setdefault(one.network, one.text)
     texts = [of_network.get(name, default) for name in seen.network_names]

@@ -16,7 +16,7 @@ import numpy as np
 
 from .accounting import EMA_48H, Account, Bools, Floats, Ints
 from .columns import NETWORKS
-from .limits import Guardrails, settings
+from .limits import SLACK_H, Guardrails, settings
 from .snapshot import Snapshot
 
 __all__ = [
@@ -54,6 +54,7 @@ class Counters:
     history_h: Floats  # [N] for which the network's averages have been fed
     recent_moves: int  # ordered in the trailing hour
     arriving: Ints | None = None  # [N] rigs that were ordered there and have not moved yet
+    on_way: Bools | None = None  # [R] those rigs
 
 
 def clip(snapshot: Snapshot, memory: Floats, g: Guardrails) -> tuple[Snapshot, tuple[Acted, ...]]:
@@ -136,6 +137,7 @@ def _checks(
     known = known_for_long(counters.history_h, g)
     runs, works = snapshot.on("up") > 0, snapshot.of("up") > 0
     stood_h = _stood_h(snapshot, counters)
+    on_way = np.zeros(len(stood_h), bool) if counters.on_way is None else counters.on_way
     entry, gain_h = account.entry_usd, account.gain_usd_h
 
     def unpaid(r: Ints, n: Ints) -> Bools:
@@ -161,8 +163,15 @@ def _checks(
         ),
         ("legal", lambda r, n: ~account.legal[r, n], lambda r, n: _illegal(snapshot, r, n)),
         (
+            "max_gap_h",
+            lambda r, n: on_way[r],
+            lambda r, n: (
+                f"ordered {stood_h[r]:.1f} h ago and not seen there yet, of {g.max_gap_h:g}"
+            ),
+        ),
+        (
             "min_dwell_h",
-            lambda r, n: ~(stood_h[r] >= g.min_dwell_h),
+            lambda r, n: ~(stood_h[r] >= g.min_dwell_h - SLACK_H),
             lambda r, n: f"{stood_h[r]:.1f} h since its last move, of {g.min_dwell_h:g}",
         ),
         (
@@ -175,7 +184,7 @@ def _checks(
 
 def known_for_long(history_h: Floats, g: Guardrails) -> Bools:
     """Whether networks [N] have been known for long enough to enter them; off needs no history."""
-    known = history_h >= g.min_history_h
+    known = history_h >= g.min_history_h - SLACK_H
     known[-1] = True
     return known
 
@@ -260,7 +269,9 @@ def room(snapshot: Snapshot, arriving: Ints | None, g: Guardrails) -> Room:
         for most, k in zip(cap, by_share, strict=True)
     ]
     left = np.array(cap) - np.bincount(snapshot.assignment, minlength=len(names))
-    return Room(cap, limit, left if arriving is None else left - arriving)
+    left -= 0 if arriving is None else arriving
+    left[np.array(cap) >= rigs] = rigs  # where no limit binds
+    return Room(cap, limit, left)
 
 
 def _share(share: float, rigs: int) -> int:

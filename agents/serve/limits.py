@@ -11,12 +11,15 @@ from typing import Any
 
 from .errors import FieldError
 
+SLACK_H = 1.0 / 12.0  # by which calls an hour apart may come earlier; assumption
+
 
 @dataclass(frozen=True)
 class Guardrails:
     """The limits. The defaults are a maker's; the manifest holds its own, an operator overrides.
 
-    An hour of moves is counted short by `state.SLACK_S`, for calls that come hourly but not quite.
+    For calls that come hourly but not quite, an hour of moves, a dwell and a history may be short
+    by `SLACK_H`.
     """
 
     min_dwell_h: float = 6.0  # from a rig's last move to its next

@@ -12,12 +12,13 @@ is held against the widest range of any. A feed without a number is left to the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .closings import close
 from .columns import AVERAGES, LARGEST, MARKET, NETWORKS, RIGS
 from .document import check_keys, entries, join, number
 from .errors import FieldError
@@ -66,12 +67,14 @@ OF_FLEET = {
     "losing": Statistic("share of running rigs paid less than their energy", 0.25, up_to=True),
 }
 UNTOLD = {"losing": [-0.5, 0.5]}  # of a bundle older than the statistic: its range at least
+_WORKING = [*OF_FLEET].index("working")
 _COLUMN = {name: k for k, name in enumerate(NETWORKS)}
-_FEEDS = [_COLUMN["estimate_usd"], _COLUMN["token_usd"]]
+_OF_RIGDS = [_COLUMN["estimate_usd"], _COLUMN["token_usd"]]
 _LONG = [[*AVERAGES].index(name) for name in ("ema_336h_usd", "price_168h_usd")]  # of these feeds
 _SHORT = [*AVERAGES].index("ema_6h_usd")
 _MARKET = {name: k for k, name in enumerate(MARKET)}
-_RIG = [[*RIGS].index(name) for name in ("owned", "power_kw", "tariff_usd_kwh", "up")]
+_OF_RIG = ("owned", "power_kw", "tariff_usd_kwh", "up", "lease_usd_h")
+_RIG = [[*RIGS].index(name) for name in _OF_RIG]
 
 
 class Hour(NamedTuple):
@@ -102,7 +105,7 @@ def statistics(hour: Hour) -> tuple[Floats, Floats]:
 
 def _of_networks(hour: Hour) -> Floats:
     networks = hour.networks[..., :-1, :]
-    now = networks[..., _FEEDS]  # [W, N - 1, 2]
+    now = networks[..., _OF_RIGDS]  # [W, N - 1, 2]
     past = hour.memory[..., _LONG, :-1].swapaxes(-1, -2)
     crowd = _on(networks, "own_work") / np.maximum(_on(networks, "outside_work"), TINY)
     trends = _log(now + TINY) - _log(past + TINY)
@@ -133,10 +136,11 @@ def _of_fleet(hour: Hour, each: Floats) -> Floats:
 
 
 def _losing(hour: Hour) -> Floats:
-    """[W] of the rigs that run, the share whose part of the published yield is below energy.
+    """[W] of the rigs that run, the share for which energy is more than their lease pays, or their
+    part of the published yield.
 
     A rig that is switched off runs no more, so that what is left of a fleet is judged alike. What
-    has no number does not count as losing.
+    has no number, or no work that is known, does not count as losing.
     """
     networks, rigs = hour.networks, hour.rigs
     outside = _on(networks, "outside_work")
@@ -146,9 +150,10 @@ def _losing(hour: Hour) -> Floats:
     paid[:, -1] = np.nan
     here = hour.assignment + networks.shape[-2] * np.arange(len(paid))[:, None]
     paid, load = paid.take(here), _on(networks, "load").take(here)  # [W, R]
-    owned, power_kw, tariff_usd_kwh, up = (rigs[..., k] for k in _RIG)
-    runs = (up > 0) & ~np.isnan(paid)
-    losing = runs & (hour.mine * paid < owned * power_kw * tariff_usd_kwh * load)
+    owned, power_kw, tariff_usd_kwh, up, lease_usd_h = (rigs[..., k] for k in _RIG)
+    runs = (up > 0) & (hour.mine > 0) & ~np.isnan(paid)
+    most = np.fmax(hour.mine * paid, lease_usd_h)
+    losing = runs & (most < owned * power_kw * tariff_usd_kwh * load)
     share: Floats = losing.sum(-1) / np.maximum(runs.sum(-1), 1)
     return share
 
@@ -180,10 +185,18 @@ class Training:
         }
         self._last: tuple[tuple[str, ...], Floats] = ((), self._fleet)
 
-    def distance(self, snapshot: Snapshot, memory: Floats) -> tuple[float, str]:
-        """(distance, which statistic it is of and its range); memory with this hour in it."""
+    def distance(
+        self, snapshot: Snapshot, memory: Floats, deny: Collection[str] = ()
+    ) -> tuple[float, str]:
+        """(distance, which statistic it is of and its range); memory with this hour in it. deny:
+        networks that the operator does not want, which are judged like closed ones."""
         names = snapshot.network_names[:-1]
         each, fleet = statistics(Hour.of(snapshot, memory))
+        denied = np.array([name in deny for name in snapshot.network_names])
+        if denied.any():
+            working = fleet[:, _WORKING]  # whatever the operator wants
+            each, fleet = statistics(Hour.of(close(snapshot, denied), memory))
+            fleet[:, _WORKING] = working
         values, ranges = np.concatenate((fleet.ravel(), each.ravel())), self._ranges(names)
         far = _far(values, ranges)
         k = int(far.argmax())

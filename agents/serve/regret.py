@@ -49,8 +49,9 @@ class Fleet(NamedTuple):
         """In an hour of a snapshot; real, worth: as the real fleet has it, for which other networks
         may be full; absent: networks waited for."""
         stands = standing(paper.book.place, seen, absent)
-        at, known, waits = stands
+        at, known, waits, _ = stands
         others = len(paper.book.place) != len(at) or not known.all() or bool(waits.any())
+        others &= bool(paper.book.place)  # one that has no rigs yet begins where the real one is
         if (at == seen.assignment).all():
             return cls(paper, stands, others, real, worth)
         there = moved(seen, at)

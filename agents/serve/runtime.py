@@ -149,7 +149,8 @@ class Policy:
             late = f"older by {late_h:.2f} h than one" if late_h else "of the same time as another"
             return self._held(seen, f"{late} that was seen before", acted), None
         case = Case.of(base, seen, Bars(rig_holds, barred), self._rule, limits)
-        novelty, novelty_of = self._training.distance(case.told, case.averages.memory)
+        told, memory = case.told, case.averages.memory
+        novelty, novelty_of = self._training.distance(told, memory, limits.deny)
         verdict = self._judge(case, novelty, novelty_of)
         verdict, wanted, asked = self._orders(verdict, case)
         orders, stopped = apply(wanted, case.seen, case.worth, case.bars, case.counters, limits)

@@ -8,6 +8,7 @@ paper fleet before its orders, and these. The log is all that a restart needs to
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -119,6 +120,12 @@ class Shadow:
             LOG.warning("%s has no row: its rigs on paper wait and earn nothing", network)
         paper = parse(self._on_paper(source, real, fleet), self._policy.bundle.columns)
         decision = self._policy.answer(paper, now)
+        waits = {
+            rig: f"{rig} waits on paper: {fleet.places[rig]} has no row"
+            for rig in real.rig_names
+            if fleet.places[rig] in fleet.away
+        }
+        decision = dataclasses.replace(decision, holds={**decision.holds, **waits})
         mistimed = any(acted.guardrail == "max_snapshot_age_h" for acted in decision.acted)
         if not (again or mistimed):
             self._go_on(source, real.time, fleet, decision)

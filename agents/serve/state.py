@@ -17,12 +17,12 @@ import numpy as np
 from .book import Book
 from .columns import AVERAGES, Bools, Floats
 from .guardrails import Counters
+from .limits import SLACK_H
 from .snapshot import Snapshot
 
 FORGET_H = 720.0  # after which a network that is not seen, or a move, is forgotten; assumption
 HOUR_S = 3600.0
-SLACK_S = 300.0  # by which calls an hour apart may come earlier; assumption
-RECENT_S = HOUR_S - SLACK_S  # for which a move counts against the limit on moves in an hour
+RECENT_S = HOUR_S * (1.0 - SLACK_H)  # for which a move counts against the limit on moves in an hour
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Moves:
         place = {name: n for n, name in enumerate(snapshot.network_names)}
         bound = [place[o.network] for o in orders.values() if o.network in place]
         arriving = np.bincount(np.array(bound, np.int64), minlength=len(place))
-        return Counters(since_h, history_h, recent, arriving)
+        on_way = np.fromiter((rig in orders for rig in rigs), bool, len(rigs)) if orders else None
+        return Counters(since_h, history_h, recent, arriving, on_way)
 
     def after(self, moved: Mapping[str, float], ordered: int, time: float) -> Moves:
         """With rigs that moved (unix s), and `ordered` of a fleet's at `time`."""
