@@ -69,11 +69,10 @@ def test_a_network_is_full_with_the_rigs_on_it_and_those_on_their_way() -> None:
 
 def test_a_fleet_that_stands_on_one_network_is_not_told_that_it_is_full() -> None:
     together = by_hand([{"on": "a"}, {"on": "a"}], {"a": {}, "b": {}})[0]
-    for g in (Guardrails(), Guardrails(max_network_rigs={"b": 1}, max_network_share=0.9)):
-        none, acted = full(together, None, g)
-        assert not none[0] or g.max_network_share < 1.0
-        assert all(one.network != "a" or g.max_network_share < 1.0 for one in acted)
-    assert full(together, np.array([0, 1, 0]), Guardrails(max_network_rigs={"a": 2}))[1] == ()
+    for g in (Guardrails(), Guardrails(max_network_rigs={"a": 2, "b": 1})):
+        none, acted = full(together, np.array([0, 0, 0]), g)
+        assert not none.any()
+        assert acted == ()
 
 
 def test_closing_leaves_the_snapshot_as_it_was() -> None:
@@ -123,6 +122,8 @@ def test_a_denied_network_costs_no_more_than_the_network(bundle: Path, who: str)
     without = live(bundle, shut, **limits)
     assert without != live(bundle, **limits)
     assert live(bundle, deny=[best], **limits) == without
+    told = ask(fresh(bundle, deny=[best], **limits), recorded(bundle)[0]).acted
+    assert [one.network for one in told if one.guardrail == "deny"] == [best]
     assert live(bundle, max_network_rigs={best: 0}, **limits) == without
     assert any(without) or who == "rule"  # for whose fleet nothing else is worth a move
 

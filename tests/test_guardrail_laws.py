@@ -101,11 +101,11 @@ def broken(
         n, at = out[r] - 1, standing[r]
         name = snapshot.network_names[n]
         off = n == len(snapshot.network_names) - 1
-        if not snapshot.work[r, n] > 0 or n == at or snapshot.on("open")[n] != 1.0:
+        if not snapshot.work[r, n] > 0 or n == at or not snapshot.on("open")[n] > 0:
             found.append("not eligible, closed or there already")
         if name in g.deny:
             found.append("denied")
-        if not (snapshot.on("up")[n] == 1.0 == snapshot.of("up")[r]):
+        if not (snapshot.on("up")[n] > 0 and snapshot.of("up")[r] > 0):
             found.append("down")
         if not all(map(math.isfinite, (*snapshot.rigs[r], *snapshot.work[r]))):
             found.append("a rig without a feed")

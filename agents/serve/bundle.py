@@ -54,10 +54,13 @@ class Bundle:
 
     @property
     def decides(self) -> str:
-        """SHA-256, in hex, of what decides: the model, the rule, and the training ranges, beyond
-        which the rule does. An export of the same again differs in its dates and code only."""
+        """SHA-256, in hex, of what decides: the model, the rule, the catalogue that both read, and the
+        training ranges, beyond which the rule does. An export of the same again differs in its
+        dates and code only. Guardrails bind the policy and the rule alike."""
         training = {key: self.manifest["training"][key] for key in _RANGES}
-        parts = json.dumps((self.manifest["rule"], training), sort_keys=True)
+        parts = json.dumps(
+            (self.manifest["rule"], self.manifest["catalog"], training), sort_keys=True
+        )
         return sha256(sha256(self.model).digest() + parts.encode()).hexdigest()
 
 

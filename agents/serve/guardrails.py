@@ -105,7 +105,9 @@ def apply(
     if not len(rig):
         return np.zeros(rigs, np.int64), tuple(acted)
     there = given[rig] - 1
-    for name, blocks, why in _checks(snapshot, account, bars, counters, g):
+    checks = _of_entering(snapshot, account, bars, counters, g)
+    checks += _of_moving(snapshot, account, counters, g)
+    for name, blocks, why in checks:
         stop = blocks(rig, there)
         if stop.any():
             for r, n in zip(rig[stop].tolist(), there[stop].tolist(), strict=True):
@@ -129,21 +131,16 @@ Blocks = Callable[[Ints, Ints], Bools]  # moves as rigs [K] and networks [K] -> 
 Why = Callable[[int, int], str]  # a rig and a network -> the reason
 
 
-def _checks(
+Check = tuple[str, Blocks, Why]
+
+
+def _of_entering(
     snapshot: Snapshot, account: Account, bars: Bars, counters: Counters, g: Guardrails
-) -> tuple[tuple[str, Blocks, Why], ...]:
-    """The guardrails that look at one move at a time, in order."""
+) -> tuple[Check, ...]:
+    """The guardrails that look at one move at a time, in order: may its network be entered now?"""
     denied = np.array([name in g.deny for name in snapshot.network_names])
     known = known_for_long(counters.history_h, g)
     runs, works = snapshot.on("up") > 0, snapshot.of("up") > 0
-    stood_h = _stood_h(snapshot, counters)
-    on_way = np.zeros(len(stood_h), bool) if counters.on_way is None else counters.on_way
-    entry, gain_h = account.entry_usd, account.gain_usd_h
-
-    def unpaid(r: Ints, n: Ints) -> Bools:
-        entry_usd, gain_usd_h = entry[r, n], gain_h[r, n]
-        return ~((gain_usd_h >= 0) & (entry_usd <= g.max_payback_h * gain_usd_h))
-
     return (
         ("deny", lambda r, n: denied[n], lambda r, n: "it is on the deny list"),
         (
@@ -162,13 +159,26 @@ def _checks(
             lambda r, n: "it is down" if runs[n] else "that network is down",
         ),
         ("legal", lambda r, n: ~account.legal[r, n], lambda r, n: _illegal(snapshot, r, n)),
-        (
-            "max_gap_h",
-            lambda r, n: on_way[r],
-            lambda r, n: (
-                f"ordered {stood_h[r]:.1f} h ago and not seen there yet, of {g.max_gap_h:g}"
-            ),
-        ),
+    )
+
+
+def _of_moving(
+    snapshot: Snapshot, account: Account, counters: Counters, g: Guardrails
+) -> tuple[Check, ...]:
+    """And then: may the rig move so soon, and for so little?"""
+    stood_h = _stood_h(snapshot, counters)
+    on_way = np.zeros(len(stood_h), bool) if counters.on_way is None else counters.on_way
+    entry, gain_h = account.entry_usd, account.gain_usd_h
+
+    def unpaid(r: Ints, n: Ints) -> Bools:
+        entry_usd, gain_usd_h = entry[r, n], gain_h[r, n]
+        return ~((gain_usd_h >= 0) & (entry_usd <= g.max_payback_h * gain_usd_h))
+
+    def late(r: int, n: int) -> str:
+        return f"ordered {stood_h[r]:.1f} h ago and not seen there yet, of {g.max_gap_h:g}"
+
+    return (
+        ("max_gap_h", lambda r, n: on_way[r], late),
         (
             "min_dwell_h",
             lambda r, n: ~(stood_h[r] >= g.min_dwell_h - SLACK_H),

@@ -69,7 +69,7 @@ OF_FLEET = {
 UNTOLD = {"losing": [-0.5, 0.5]}  # of a bundle older than the statistic: its range at least
 _WORKING = [*OF_FLEET].index("working")
 _COLUMN = {name: k for k, name in enumerate(NETWORKS)}
-_OF_RIGDS = [_COLUMN["estimate_usd"], _COLUMN["token_usd"]]
+_FEEDS = [_COLUMN["estimate_usd"], _COLUMN["token_usd"]]
 _LONG = [[*AVERAGES].index(name) for name in ("ema_336h_usd", "price_168h_usd")]  # of these feeds
 _SHORT = [*AVERAGES].index("ema_6h_usd")
 _MARKET = {name: k for k, name in enumerate(MARKET)}
@@ -105,7 +105,7 @@ def statistics(hour: Hour) -> tuple[Floats, Floats]:
 
 def _of_networks(hour: Hour) -> Floats:
     networks = hour.networks[..., :-1, :]
-    now = networks[..., _OF_RIGDS]  # [W, N - 1, 2]
+    now = networks[..., _FEEDS]  # [W, N - 1, 2]
     past = hour.memory[..., _LONG, :-1].swapaxes(-1, -2)
     crowd = _on(networks, "own_work") / np.maximum(_on(networks, "outside_work"), TINY)
     trends = _log(now + TINY) - _log(past + TINY)
