@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.serve.accounting import Rule, account
-from agents.serve.book import Book, placed
+from agents.serve.book import Book, named, placed
 from agents.serve.catalog import read_columns
 from agents.serve.columns import AVERAGES, OFF, Bools, Columns
 from agents.serve.errors import FieldError
@@ -137,16 +137,16 @@ class _Hour:
         snapshot = parse(line["snapshot"], columns)
         places, orders, there = line["places"], line["orders"], {*snapshot.network_names}
         or_away = there.union(line.get("away", ()))  # a place may have no row
-        for key, named, known in (("places", places, or_away), ("orders", orders, there)):
-            for rig, network in named.items():
+        for key, given, known in (("places", places, or_away), ("orders", orders, there)):
+            for rig, network in given.items():
                 if network not in known:
                     raise FieldError(f"{key}.{rig}", "a network of the snapshot", network)
         return cls(snapshot, rule, places, orders)
 
     def orders_of_others(self, before: _Hour) -> dict[str, str]:
         """What the orchestrator did in the hour before: where each rig is now."""
-        there = before.snapshot.network_names
-        return {rig: at for rig, at in _places(self.snapshot).items() if at in there}
+        there, seen = before.snapshot.network_names, self.snapshot
+        return {rig: at for rig, at in named(seen, seen.assignment).items() if at in there}
 
 
 class _Walked:
@@ -200,7 +200,8 @@ class _Walked:
 
     def _value(self, hour: _Hour, span_h: float, done: Mapping[str, str]) -> None:
         self._ours.step(hour, hour.places, hour.orders, span_h)
-        self._theirs.step(hour, _places(hour.snapshot), done, span_h)
+        seen = hour.snapshot
+        self._theirs.step(hour, named(seen, seen.assignment), done, span_h)
 
 
 class _Walk:
@@ -289,9 +290,3 @@ def _with_rows(snapshot: Snapshot, places: Mapping[str, str]) -> Snapshot:
         work=snapshot.work[kept],
         assignment=snapshot.assignment[kept],
     )
-
-
-def _places(snapshot: Snapshot) -> dict[str, str]:
-    """By rig, the network that it is on."""
-    at = (snapshot.network_names[n] for n in snapshot.assignment.tolist())
-    return dict(zip(snapshot.rig_names, at, strict=True))

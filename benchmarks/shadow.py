@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.cli import guarded
 from agents.golden import clock
 from agents.rules import PercentThreshold
+from agents.serve.bundle import read_bundle
+from agents.serve.errors import BundleError, FieldError
 from agents.serve.runtime import Policy
 from agents.serve.service import Service
 from agents.serve.shadow import Shadow
-from agents.shadow import read_log
+from agents.shadow import Rehearsal, read_log
 from agents.snapshots import Names, to_snapshot
 from env.observation import column, derive, facts
 from env.scenario import Scenario, build_scenario
 from env.world import World
+
+LEAST_H = 2  # a log pays from its first line to its last
 
 Snapshot = dict[str, Any]
 Lead = Callable[[World, Snapshot], Tensor]  # the orders of an hour, int64 [1, R]
@@ -84,12 +89,16 @@ def compare(bundle: Path, log: Path, scenario: Scenario, seed: int, who: str) ->
 
     theirs = live(scenario, seed, watched(orchestrator(), bundle, log))
     ours = live(scenario, seed, led_by(Policy.load(bundle)))
-    told = read_log(log)
-    days = scenario.horizon_h / 24.0
-    return ours - theirs, float((told.ours.usd - told.theirs.usd).sum()) / days
+    return ours - theirs, told_usd_day(read_log(log))
 
 
-def main() -> None:
+def told_usd_day(told: Rehearsal) -> float:
+    """What a log says that its bundle earns more, USD a day of the hours that it knows of: nobody
+    is paid for those before its first line."""
+    return 24.0 * float((told.ours.usd - told.theirs.usd).sum() / told.hours.sum())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Compare what shadow mode says with what a bundle earns where it leads."
     )
@@ -99,8 +108,18 @@ def main() -> None:
     parser.add_argument("--fleet", default="small")
     parser.add_argument("--hours", type=int, default=960)
     parser.add_argument("--worlds", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.hours < LEAST_H:
+        parser.error(f"--hours: expected at least {LEAST_H}, got {options.hours}")
+    if options.worlds < 1:
+        parser.error(f"--worlds: expected at least 1, got {options.worlds}")
+    guarded(lambda: run(options), also=(BundleError, FieldError, OSError))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compare world after world, and print a line for each and the means."""
     torch.set_num_threads(1)
+    read_bundle(options.bundle)  # before a world is led for nothing
     options.folder.mkdir(parents=True, exist_ok=True)
     scenario, told = build_scenario(options.fleet, horizon=options.hours), []
     for seed in range(options.worlds):

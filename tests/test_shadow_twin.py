@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 import torch
 from asking import Json
+from snapshots import Rig, by_hand
 
 from agents.golden import clock
 from agents.serve.runtime import Decision, Policy
 from agents.serve.service import Service
-from agents.serve.shadow import Shadow
+from agents.serve.shadow import Shadow, _elsewhere
 from agents.serve.snapshot import Snapshot
-from agents.shadow import Rehearsal, read_log
+from agents.shadow import Fleet, Rehearsal, read_log
 from agents.snapshots import Names, to_snapshot
+from benchmarks.shadow import main as measure
+from benchmarks.shadow import told_usd_day
 from env.observation import column, derive, facts
 from env.scenario import build_scenario
 from env.world import World
@@ -143,3 +146,51 @@ def test_a_rig_whose_real_one_is_taken_away_goes_on_on_paper_as_if_it_had_stayed
         for name, within in (("provisioning_h", 1e-4), ("tenure_h", 1e-4), ("score", 0.03)):
             assert ours.of(name)[up] == pytest.approx(theirs.of(name)[up], abs=within)
     assert compared > 100
+
+
+def test_a_rig_on_paper_that_is_down_used_no_energy_and_earned_nothing() -> None:
+    """Nor does one whose network is down: it costs its housing and no more."""
+    owned = {"owned": 1.0, "power_kw": 2.0, "tariff_usd_kwh": 0.25, "housing_usd_h": 0.1}
+    rigs: list[Rig] = [{"on": "a", **owned}, {"on": "a", **owned, "up": 0.0}, {"on": "b", **owned}]
+    pays = {"estimate_usd": 1.0, "warmup_h": 1.0}
+    paper, _ = by_hand(rigs, {"a": pays, "b": {**pays, "up": 0.0}})
+    told = [_elsewhere(paper, r, paid, 100.0) for r, paid in enumerate((0.7, 0.0, 0.0))]
+    assert [row["last_gross_usd"] for row in told] == pytest.approx([0.7 + 0.5, 0.0, 0.0])
+    assert [row["last_net_usd"] for row in told] == pytest.approx([0.7 - 0.1, -0.1, -0.1])
+
+
+def test_a_rig_that_is_off_on_paper_works_no_hours_and_has_no_score() -> None:
+    paper, _ = by_hand([{"on": "off"}, {"on": "a"}], {"a": {"estimate_usd": 1.0}})
+    off, at_work = (_elsewhere(paper, r, 0.0, 5.0) for r in range(2))
+    assert (off["tenure_h"], off["score"]) == (0.0, 0.0)
+    assert (at_work["tenure_h"], at_work["score"]) == (5.0, 1.0)
+
+
+def test_what_a_log_tells_is_by_the_day_of_the_hours_that_it_knows_of() -> None:
+    """Not of those before its first line, nor of a gap, for which neither fleet is paid."""
+    nothing, none = np.zeros(4), np.zeros(4, np.int64)
+    ours = Fleet(np.array([0.0, 2.0, 0.0, 4.0]), nothing, 0, 0.0)
+    theirs = Fleet(np.array([0.0, 1.0, 0.0, 1.0]), nothing, 0, 0.0)
+    told = Rehearsal("any", none, np.array([0.0, 1.0, 0.0, 2.0]), ours, theirs, 0.0, 1)
+    assert told_usd_day(told) == pytest.approx(24.0 * (6.0 - 2.0) / 3.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ([], "not a folder that can be read"),
+        (["--fleet", "tiny"], "fleet: expected one of"),
+        (["--hours", "1"], "--hours: expected at least 2, got 1"),
+        (["--worlds", "0"], "--worlds: expected at least 1, got 0"),
+    ],
+)
+def test_a_shadow_is_not_measured_on_wrong_input_and_it_is_said_in_one_line(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], words: str
+) -> None:
+    read = bundle if wrong else tmp_path / "none"
+    with pytest.raises(SystemExit) as stopped:
+        measure([str(read), str(tmp_path / "logs"), *wrong])
+    assert stopped.value.code == 2
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert words in said.splitlines()[-1]

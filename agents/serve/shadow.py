@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .accounting import Rule, account
-from .book import Book, placed
+from .book import Book, named, placed
 from .columns import AVERAGES, OFF, Floats
 from .errors import FieldError
 from .runtime import Decision, Policy
@@ -54,7 +54,7 @@ class Fleet:
         Since when a rig stands where the real one stands too, that one says. A rig whose network
         has no row keeps its place, until the row has been away for longer than `max_gap_h`.
         """
-        really = _assigned(real)
+        really = named(real, real.assignment)
         places = {rig: self.places.get(rig, at) for rig, at in really.items()}
         seen = real.time if last is None else last
         missing = {*places.values()}.difference(real.network_names)
@@ -223,14 +223,6 @@ def stood_h(snapshot: Snapshot) -> Floats:
     return hours
 
 
-def _assigned(snapshot: Snapshot) -> dict[str, str]:
-    names = snapshot.network_names
-    return {
-        rig: names[n]
-        for rig, n in zip(snapshot.rig_names, snapshot.assignment.tolist(), strict=True)
-    }
-
-
 def _last_line(file: int) -> tuple[int, dict[str, Any]]:
     """Bytes of the whole lines of a log, and the last line that holds a decision."""
     end = os.fstat(file).st_size
@@ -244,8 +236,8 @@ def _last_line(file: int) -> tuple[int, dict[str, Any]]:
             found = json.loads(line)
         except ValueError:
             found = None
-        named = ("places", "orders", "since", "away")
-        if isinstance(found, dict) and all(isinstance(found.get(k, {}), dict) for k in named):
+        fields = ("places", "orders", "since", "away")
+        if isinstance(found, dict) and all(isinstance(found.get(k, {}), dict) for k in fields):
             return begin + len(whole), found
         raise FieldError("--shadow", "a log of shadow mode", line[:40])
     return begin + len(whole), {}
