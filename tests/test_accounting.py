@@ -18,7 +18,16 @@ from snapshots import Rig, by_hand, even, lived
 
 from agents.outlook import Observation, net_usd_h, read
 from agents.rules import BreakEven, CertaintyEquivalent, EmaHysteresis
-from agents.serve.accounting import RULES, Floats, Rule, account, rule_orders
+from agents.serve.accounting import (
+    RULES,
+    Floats,
+    Rule,
+    account,
+    rule_orders,
+    terms,
+    value_moves,
+)
+from agents.serve.closings import close
 from agents.serve.errors import FieldError
 from agents.serve.snapshot import Snapshot
 
@@ -155,6 +164,16 @@ def test_a_network_without_an_estimate_now_is_not_legal_whatever_its_averages() 
     snapshot, memory = by_hand([{"on": "a"}], {"a": pays, "b": pays})
     snapshot.on("estimate_usd")[1] = math.nan
     assert account(snapshot, memory, even()).legal.tolist() == [[False, False, True]]
+
+
+def test_a_fleet_may_enter_no_network_that_it_finds_full_though_others_may() -> None:
+    """What networks offer is shared by fleets, of which one may have more rigs there."""
+    pays = {"estimate_usd": 1.0}
+    snapshot, memory = by_hand([{"on": "off"}], {"a": pays, "b": pays})
+    offered = terms(snapshot, memory, even())
+    crowded = close(snapshot, np.array([True, False, False]))
+    assert value_moves(snapshot, offered).legal.tolist() == [[True, True, False]]
+    assert value_moves(crowded, offered).legal.tolist() == [[False, True, False]]
 
 
 def test_finite_facts_make_a_finite_account_even_of_an_empty_pool() -> None:

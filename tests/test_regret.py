@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from snapshots import Rig, by_hand, even
+from snapshots import NOW, Rig, by_hand, even, fed
 
 from agents.serve.accounting import account, terms, value_moves
 from agents.serve.book import Book, moved
+from agents.serve.case import Case
+from agents.serve.closings import close, full
 from agents.serve.guardrails import Bars, Guardrails
 from agents.serve.regret import WINDOW_H, Fleet, lost_usd, settle
 from agents.serve.snapshot import Snapshot
-from agents.serve.state import HOUR_S, Paper, Regret
+from agents.serve.state import HOUR_S, Order, Paper, Regret, State
 
 REAL = {"rig-0": "a", "rig-1": "b"}
 
@@ -70,6 +74,34 @@ def test_a_fleet_that_stands_elsewhere_is_valued_as_a_real_one_would_be_there() 
     alone = account(moved(snapshot, np.array([1, 1])), memory, even())
     for ours, theirs in zip(there.worth, alone, strict=True):
         assert np.array_equal(ours, theirs)
+
+
+def test_a_fleet_that_stands_elsewhere_finds_the_networks_full_that_are_full_there() -> None:
+    """And not those on which the real fleet has no room: its third rig goes to the other one."""
+    rigs: list[Rig] = [{"on": "a"}, {"on": "b"}, {"on": "off"}]
+    snapshot, memory = by_hand(rigs, {name: {"estimate_usd": 1.0} for name in "ab"})
+    g, offered = Guardrails(max_network_rigs={"b": 1}), terms(snapshot, memory, even())
+    real = close(snapshot, full(snapshot, None, g)[0])
+    assert real.on("open").tolist() == [1.0, 0.0, 1.0]
+    for at, is_open in (("a", [1.0, 1.0, 1.0]), ("b", [1.0, 0.0, 1.0])):
+        paper = Paper(Book({"rig-0": at, "rig-1": "a", "rig-2": "off"}))
+        fleet = Fleet.of(paper, snapshot, real, value_moves(real, offered), offered, g)
+        assert fleet.seen.on("open").tolist() == is_open
+        assert fleet.worth.legal[2].tolist() == [True, at == "a", False]
+
+
+def test_the_real_fleet_finds_a_network_full_to_which_its_orders_are_on_their_way() -> None:
+    """So that its other rigs are sent elsewhere at once, and not only once it has arrived."""
+    rigs: list[Rig] = [{"on": "a"}, {"on": "a"}]
+    snapshot = fed(by_hand(rigs, {name: {"estimate_usd": 1.0} for name in "ab"})[0])
+    g = Guardrails(max_network_rigs={"b": 1}, min_history_h=0.0)
+    bars = Bars(np.zeros(2, bool), np.zeros(3, bool))
+    before = State(NOW - HOUR_S, places=dict.fromkeys(snapshot.rig_names, "a"))
+    for orders, is_open in (({}, 1.0), ({"rig-0": Order("b", NOW - HOUR_S)}, 0.0)):
+        case = Case.of(replace(before, orders=orders), snapshot, bars, even(), g)
+        assert case.seen.on("open").tolist() == [1.0, is_open, 1.0]
+        assert [one.network for one in case.acted] == ["b"] * (is_open == 0.0)
+        assert case.led.seen.on("open").tolist() == case.seen.on("open").tolist()
 
 
 def test_the_lead_is_counted_over_the_window_and_no_longer() -> None:
