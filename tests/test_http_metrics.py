@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from served import fresh
 
 from agents.serve import http
 from agents.serve.book import Book
+from agents.serve.metrics import Metrics
 from agents.serve.service import Service
 from agents.serve.state import Memory, Paper, Regret, State
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,28 @@ def test_metrics_count_states_that_could_not_be_saved_through_an_exchange_of_bun
     client.decide(hours[2])
     assert client.measured()["fleet_states_not_saved_total"] == 1
     assert {*os.listdir(tmp_path)} == {"state.json", "saved"}
+
+
+def test_what_stays_is_frozen_before_the_first_request_and_after_a_reload(
+    bundle: Path,
+) -> None:
+    """The server, which would wait for requests, tells in its place what was frozen by then."""
+    script = (
+        "import gc, sys, uvicorn; from agents.serve import __main__\n"
+        "uvicorn.Server.run = lambda *_, **__: print(gc.get_freeze_count())\n"
+        "sys.exit(__main__.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "http", str(bundle), "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) > 10_000
+    metrics = Metrics(Service(lambda: fresh(bundle)))
+    try:
+        gc.unfreeze()
+        http._reload(metrics)
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_what_stays_is_walked_by_no_collection_and_what_a_bundle_leaves_behind_is_freed() -> None:

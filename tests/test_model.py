@@ -16,6 +16,7 @@ from agents.serve.bundle import Bundle, read_bundle
 from agents.serve.catalog import read_columns
 from agents.serve.errors import BundleError
 from agents.serve.model import Model, remember
+from agents.serve.rehearsal import rehearse
 from agents.serve.snapshot import Ints, Snapshot, parse
 from env.observation import remember as theirs
 
@@ -158,6 +159,23 @@ def test_a_graph_that_fails_or_answers_in_another_shape_gives_no_answer_and_says
         caplog.clear()
         assert hostile(node).run(s, s.averages, 1.0) is None
         assert "the graph" in caplog.text
+
+
+def test_a_graph_that_fails_in_a_recorded_case_is_refused_with_the_case(read: Bundle) -> None:
+    failing = hostile(helper.make_node("Add", ["choices", "work"], ["probs"]))
+    with pytest.raises(BundleError) as refused:
+        rehearse(read, failing)
+    assert str(refused.value) == "golden.json: sequences.0.hours.0: the graph gave no answer"
+    assert rehearse(read, Model(read.model)) > 0
+
+
+def test_a_graph_may_tell_more_than_is_asked_of_it(read: Bundle) -> None:
+    """What a later export adds beside the known outputs is left alone."""
+    made = handmade.model()
+    made.graph.node.append(helper.make_node("Identity", ["total"], ["more"]))
+    more = helper.make_tensor_value_info("more", TensorProto.FLOAT, ["B", "R", 1])
+    made.graph.output.insert(0, more)
+    assert rehearse(read, Model(made.SerializeToString())) > 0
 
 
 @pytest.mark.parametrize("cut", ["input", "output"])

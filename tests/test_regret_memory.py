@@ -5,12 +5,21 @@ from __future__ import annotations
 import copy
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
-from served import LOOSE, Sleeping, ask, averages, fresh, recorded, unix_s
+from served import LOOSE, Graph, Sleeping, ask, averages, fresh, recorded, unix_s
 
 from agents.serve.book import Book
+from agents.serve.snapshot import Snapshot
 from agents.serve.state import Paper, Regret
+
+
+class Dumb(Graph):
+    """A graph that gives no answer."""
+
+    def run(self, seen: Snapshot, memory: Any, dt_h: float) -> None:
+        return None
 
 
 def test_an_export_of_the_same_again_goes_on_with_its_regret(bundle: Path) -> None:
@@ -67,6 +76,24 @@ def test_a_rig_on_paper_waits_for_its_network_for_as_long_as_a_gap_may_be(bundle
         given_up = h == 9
         assert policy._memory.after.regret.policy.book.place[rig] == ("off" if given_up else "vast")
         assert len(sleeping.asked) == (1 if given_up else 2)
+
+
+def test_the_policys_fleet_on_paper_holds_where_the_graph_gives_no_answer(bundle: Path) -> None:
+    """While the rule leads the real fleet: what it orders that one is no order of the policy's."""
+    policy, hours = fresh(bundle, Dumb(), max_novelty=0.0), recorded(bundle)
+    for hour in hours[:2]:
+        for row in hour["rigs"].values():
+            row["network"] = "off"
+    ask(policy, hours[0])
+    before = policy._memory.after
+    places = {**before.places, "rig-0000": "vast"}
+    regret = dataclasses.replace(before.regret, policy=Paper(Book(places)))
+    state = dataclasses.replace(before, regret=regret)
+    policy._memory = dataclasses.replace(policy._memory, after=state)
+    decision = ask(policy, hours[1])
+    assert decision.source == "rule"
+    assert decision.orders
+    assert policy._memory.after.regret.policy.book.place == places
 
 
 def test_a_rig_that_somebody_else_moves_is_moved_on_paper_too(bundle: Path) -> None:
