@@ -113,7 +113,7 @@ def most_entered(folder: Path, **limits: Any) -> str:
 @pytest.mark.parametrize("who", ["policy", "rule"])
 def test_a_denied_network_costs_no_more_than_the_network(bundle: Path, who: str) -> None:
     """The policy and the rule order as if it were closed, and still move."""
-    limits = {"max_novelty": 0.0} if who == "rule" else {}
+    limits: Json = {"max_novelty": 0.0} if who == "rule" else {}
     best = most_entered(bundle, **limits)
 
     def shut(snapshot: Json) -> None:
