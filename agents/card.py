@@ -59,8 +59,8 @@ assumptions, marked as such in their files.
 
 ## Guardrails
 
-They close networks before the policy is asked and stop moves after it; an operator can change them, and
-each that acts says so.
+They close networks before the policy is asked and stop moves after it; an operator can change
+them, and each that acts says so.
 
 {_guardrails(manifest["guardrails"])}
 

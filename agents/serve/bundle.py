@@ -54,8 +54,8 @@ class Bundle:
 
     @property
     def decides(self) -> str:
-        """SHA-256, in hex, of what decides: the model, the rule, the catalogue that both read, and the
-        training ranges, beyond which the rule does. An export of the same again differs in its
+        """SHA-256, in hex, of what decides: the model, the rule, the catalogue that both read, and
+        the training ranges, beyond which the rule does. An export of the same again differs in its
         dates and code only. Guardrails bind the policy and the rule alike."""
         training = {key: self.manifest["training"][key] for key in _RANGES}
         parts = json.dumps(
