@@ -102,8 +102,8 @@ def _scores(scores: Plain) -> str:
 In {scores["worlds"]} {scores["split"]} worlds of {scores["rigs"]} rigs and {scores["horizon_h"]} \
 hours that no training saw, net USD per rig-day:
 
-| this policy | the rule that did best in training ({scores["opponent"]}) | bound without foresight of leases | \
-bound with perfect foresight |
+| this policy | the rule that did best in training ({scores["opponent"]}) | \
+bound without foresight of leases | bound with perfect foresight |
 |---|---|---|---|
 | {scores["policy_usd_rig_day"]:.2f} | {scores["opponent_usd_rig_day"]:.2f} | \
 {scores["bound_expected_usd_rig_day"]:.2f} | {scores["clairvoyant_usd_rig_day"]:.2f} |
