@@ -123,14 +123,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--starts", type=int, default=5, help="of each kind")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = prepare(options.bundle, Path(folder))
-        started: tuple[list[Taken], list[Taken]] = ([], [])
-        for _ in range(options.starts):
-            started[0].append(run(OURS, *ours)[0])
-            started[1].append(run(THEIRS, *theirs)[0])
-    mine, other = told("bundle", started[0]), told("SB3 zip with torch", started[1])
-    print(f"ratio {other.wall_s / mine.wall_s:.1f} (processor {other.cpu_s / mine.cpu_s:.1f})")
+    # decisions first: what torch leaves behind disturbs whoever comes next
     for rigs, hours in SIZES:
         for how, obeys in (("obeying", True), ("never obeying", False)):
             _, said = run(DECIDE, options.bundle.absolute(), rigs, NETWORKS, hours, int(obeys))
@@ -142,6 +135,14 @@ def main() -> None:
                 f"peak {peak:.0f}",
                 flush=True,
             )
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = prepare(options.bundle, Path(folder))
+        started: tuple[list[Taken], list[Taken]] = ([], [])
+        for _ in range(options.starts):
+            started[0].append(run(OURS, *ours)[0])
+            started[1].append(run(THEIRS, *theirs)[0])
+    mine, other = told("bundle", started[0]), told("SB3 zip with torch", started[1])
+    print(f"ratio {other.wall_s / mine.wall_s:.1f} (processor {other.cpu_s / mine.cpu_s:.1f})")
 
 
 if __name__ == "__main__":
