@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from .columns import NETWORKS, Bools
+from .columns import NETWORKS, Bools, Floats
 from .guardrails import Acted, Guardrails, known_for_long, room
 from .snapshot import Ints, Snapshot
 
@@ -18,7 +18,7 @@ _OPEN = [*NETWORKS].index("open")
 
 
 def closings(
-    snapshot: Snapshot, barred: Bools, history_h: np.ndarray, g: Guardrails
+    snapshot: Snapshot, barred: Bools, history_h: Floats, g: Guardrails
 ) -> tuple[Bools, tuple[Acted, ...]]:
     """(the networks that no fleet may enter [N], what acted): those on the deny list, those that
     are down, and those not known for long enough. Told is what some rig might have entered.
